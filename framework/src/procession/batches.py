@@ -1,0 +1,159 @@
+"""Batches: results on their way to the cache, committed together.
+
+Rules
+-----
+* A node of a state is written once; it counts as saved only after the commit that holds it.
+* A slot that is stored already is compared, not written again; one that differs is a divergence.
+"""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+import attrs
+
+from procession.errors import CacheError, ComputeError
+from procession.executors import Executor, Services
+from procession.ids import to_id
+from procession.messages import EMPTY, Message, same
+from procession.results import Batch, Record, Result
+from procession.roles import Live
+from procession.schedules import Assignment
+from procession.stored import unsaved_nodes
+from procession.tries import Node
+
+SLOTS = 256
+BYTES = 8 << 20
+SECONDS = 0.25
+KEPT_ALWAYS = ("results", "at-slot", "process", "device", "initialized", "halted")
+
+
+class Pending:
+    """Collect the records of one commit."""
+
+    def __init__(self, services: Services, horizon: int, empty_snapshot: bytes) -> None:
+        self._services = services
+        self._horizon = horizon  # slots up to here may be stored already
+        self._empty_snapshot = empty_snapshot
+        self._records: list[Record] = []
+        self._results: list[tuple[str, Result]] = []
+        self._snapshots: list[tuple[str, int, int]] = []
+        self._nodes: list[Node] = []
+        self._blobs: dict[bytes, bytes] = {}
+        self._size = 0
+        self._since = time.monotonic()
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the batch ends here: by count, bytes or time."""
+        if len(self._records) >= SLOTS or self._size >= BYTES:
+            return True
+        return time.monotonic() - self._since > SECONDS
+
+    def add(self, executor: Executor, assignment: Assignment, result: Result) -> None:
+        """Add a result, with a snapshot when one is due. Raises ComputeError (kind ``divergence``)."""
+        stored = self._stored(executor.process.id, assignment.slot)
+        if stored is not None and stored.state_digest != result.state.digest:
+            raise divergence(stored, result.state)
+        due = executor.due(self._services.cadence)
+        if stored is None or (due and stored.snapshot is None):
+            self.put(executor, assignment, due=due)
+        if stored is None:
+            self._results.append((executor.process.id, result))
+
+    def put(self, executor: Executor, assignment: Assignment, *, due: bool) -> None:
+        """Add the record of the slot that an executor stands on."""
+        live = executor.stage.snapshot() if due and executor.stage.live else None
+        keep = self._services.keep
+        point = live is not None or (not executor.stage.live and (due or keep is None))
+        complete = point or keep is None
+        state = executor.state if complete else only(executor.state, (*KEPT_ALWAYS, *(keep or ())))
+        self._take(state)
+        self._records.append(
+            Record(
+                process=executor.process.id,
+                slot=executor.at,
+                message_id=assignment.message_id,
+                state=state.encoded,
+                state_digest=executor.state.digest,
+                complete=complete,
+                fingerprint=executor.process.fingerprint,
+                live_root=live.root if live else b"",
+                snapshot=self._snapshot(executor, live) if point else None,
+            )
+        )
+
+    def commit(self) -> None:
+        """Write everything at once, then tell those who watch."""
+        if not self._records:
+            return
+        self._services.cache.put(Batch(tuple(self._records), self._blobs))
+        for node in self._nodes:
+            node.saved_in = self._services.cache
+        watch = self._services.watch
+        for process, result in self._results:
+            watch("procession_computed", process=process, result=result)
+        for process, slot, size in self._snapshots:
+            watch("procession_snapshotted", process=process, slot=slot, size=size)
+
+    def _stored(self, process: str, slot: int) -> Record | None:
+        if slot > self._horizon:
+            return None
+        return read_record(self._services, process, slot)
+
+    def _take(self, state: Message) -> None:
+        self._size += len(state.encoded)
+        for node in unsaved_nodes(state, self._services.cache):
+            self._nodes.append(node)
+            if node.digest not in self._blobs:
+                self._blobs[node.digest] = node.encoded
+                self._size += len(node.encoded)
+
+    def _snapshot(self, executor: Executor, live: Live | None) -> bytes:
+        blob = self._empty_snapshot
+        if live is not None:
+            blob = self._services.snapshotter.pack(live.parts, executor.process.fingerprint)
+            self._snapshots.append((executor.process.id, executor.at, len(blob)))
+            self._size += len(blob)
+        digest = sha256(blob).digest()
+        self._blobs[digest] = blob
+        executor.snapshot_taken()
+        return digest
+
+
+def read_record(services: Services, process: str, slot: int) -> Record | None:
+    """Return the stored record of a slot; a damaged one is reported and counts as missing."""
+    try:
+        return services.cache.get(process, slot)
+    except CacheError as error:
+        services.report(process, slot, error)
+        return None
+
+
+def only(state: Message, keys: tuple[str, ...]) -> Message:
+    """Return a message with some keys of another."""
+    return Message({key: state[key] for key in keys if key in state})
+
+
+def divergence(stored: Record, state: Message) -> ComputeError:
+    """Return the error of a recomputation that differs from what is stored."""
+    process, slot = stored.process, stored.slot
+    return ComputeError(
+        f"recomputing gives another state: stored {to_id(stored.state_digest)}, now {state.id}",
+        where=f"process {process}, slot {slot}",
+        remedy="the stored result stands; `procession replay` names the first key that differs",
+        kind="divergence",
+        facts={"process": process, "slot": slot},
+    )
+
+
+def first_difference(one: Message, other: Message) -> str:
+    """Return the path of the first key, in canonical order, whose values differ; "" where none does."""
+    for key in Message(dict.fromkeys((*one, *other))):
+        left, right = one.get(key, EMPTY), other.get(key, EMPTY)
+        if key in one and key in other and same(left, right):
+            continue
+        below = first_difference(left, right) if isinstance(left, Message) and isinstance(right, Message) else ""
+        return f"{key}/{below}" if below else key
+    return ""

@@ -1,0 +1,89 @@
+"""Canonical bytes: RFC 8949 core deterministic CBOR.
+
+Rules
+-----
+* Keys are text. Ordered by length first they are in the bytewise order of RFC 8949.
+* A map given to ``dumps`` is in that order already; nothing here sorts.
+* Reading is strict: no tags but bignums, no indefinite lengths, no duplicate keys, no trailing bytes.
+* Two private tags exist in storage only: a link to a node stored by itself, and a branch of a trie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+import cbor2
+
+from procession.errors import RequestError
+
+LINK_TAG = 0x6C696E6B  # "link": 32 bytes, the digest of a node stored by itself
+BRANCH_TAG = 0x74726965  # "trie": [count, 16 children], a branch of a hash trie
+MAX_DEPTH = 64  # nested containers
+
+_FOREIGN_TAGS = (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
+
+TagHook = Callable[[cbor2.CBORTag, bool], object]
+
+
+class Writable(Protocol):
+    """Describe what ``dumps`` takes beside plain values: something that writes itself."""
+
+    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
+        """Write one CBOR item."""
+
+
+def dumps(value: object) -> bytes:
+    """Return the bytes of a plain value whose maps are in canonical order.
+
+    >>> dumps({"a": [True, None], "b": 1.5}).hex()
+    'a2616182f5f66162f93e00'
+    """
+    return cbor2.dumps(value, default=_write, encoders=_ENCODERS)
+
+
+def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None) -> object:
+    """Parse one CBOR item of at most ``limit`` bytes; that it is canonical is the caller's check.
+
+    Raises RequestError (kind ``canonical`` or ``too-large``).
+    """
+    if len(content) > limit:
+        raise refusal(f"{len(content)} bytes, at most {limit} are taken", kind="too-large")
+    try:
+        value: object = cbor2.loads(
+            content,
+            tag_hook=tag_hook or _refuse_tag,
+            semantic_decoders=_NO_SEMANTICS,
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+    except (cbor2.CBORError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise refusal(f"not CBOR: {error}") from error
+    return value
+
+
+def refusal(what: str, kind: str = "canonical") -> RequestError:
+    """Return the error for bytes that are not what they should be."""
+    return RequestError(what, where="canonical bytes", kind=kind)
+
+
+def _write(encoder: cbor2.CBOREncoder, value: Writable) -> None:
+    value.write_to(encoder)
+
+
+def _write_float(encoder: cbor2.CBOREncoder, value: float) -> None:
+    encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
+
+
+def _refuse_tag(tag: cbor2.CBORTag, immutable: bool) -> NoReturn:
+    raise ValueError(f"tag {tag.tag} has no meaning here")
+
+
+def _refuse_semantics(value: object, immutable: object) -> NoReturn:
+    raise ValueError("a tag has no meaning here")
+
+
+_ENCODERS = {float: _write_float}
+_NO_SEMANTICS = dict.fromkeys(_FOREIGN_TAGS, _refuse_semantics)

@@ -1,0 +1,294 @@
+"""Definitions: a TOML file, or a message from the wire, into what a process is made of.
+
+Rules
+-----
+* Whatever can change an answer is in the definition and so in the process id; ``[host]`` never is.
+* A path exists only in a file: loading replaces it by the id of its bytes.
+* In a file an unknown key is a problem; in a message unknown keys are data.
+* All problems are reported at once, each as *key path: what; what to do*.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import attrs
+
+from procession.commitments import message_id, without_commitments
+from procession.errors import ConfigError, RequestError
+from procession.ids import hash_id, is_id
+from procession.machine import DEVICE, HALT, RECORD, Policy
+from procession.messages import Message, normalize_key
+from procession.roles import Blob, Factory
+from procession.settings import HostSettings, host_settings
+from procession.stacks import StackOptions, entry_of
+from procession.structuring import BlobReader, keys_of, structured, unknown_keys
+
+FILE_LIMIT = 1 << 20  # bytes of a definition file
+BLOB_LIMIT = 256 << 20  # bytes of a file that a definition names
+NESTING_LIMIT = 4  # stacks inside of stacks
+STACK = "stack@1.0"
+
+# Keys of the field that any definition may carry; what they mean is told by the devices that read them.
+FIELD_KEYS = frozenset(
+    {"type", "variant", "data-protocol", "module", "authority", "scheduler", "scheduler-location", "owner"}
+    | {"random-seed", "test-random-seed", "description", "action", "data", "anchor", "target"}
+)
+
+
+def _is_policy(keys: object, attribute: object, value: str) -> None:
+    if value not in (RECORD, HALT):
+        raise ValueError(f"{value!r} is no policy; give 'record' or 'halt'")
+
+
+@attrs.frozen
+class ProcessKeys:
+    """Hold the keys of a definition that the kernel itself reads."""
+
+    name: str = ""
+    scheduler_device: str = "scheduler@1.0"
+    execution_device: str = ""
+    push_device: str = "push@1.0"
+    on_failure: str = attrs.field(default=RECORD, validator=_is_policy)
+    halt_release: tuple[str, ...] = ()
+    cache_keys: tuple[str, ...] | None = None
+
+
+@attrs.frozen
+class Definition:
+    """Hold a checked definition: its message, the devices it names, and its failure policy."""
+
+    message: Message
+    scheduler: str
+    execution: str
+    push: str
+    policy: Policy
+    cache_keys: tuple[str, ...] | None
+
+    @property
+    def id(self) -> str:
+        """Return the process id."""
+        return message_id(self.message)
+
+
+@attrs.frozen
+class Loaded:
+    """Hold what a file gave: a definition, the host's settings, and the bytes it names by path."""
+
+    definition: Definition
+    host: HostSettings
+    blobs: Mapping[str, bytes]
+
+
+class Catalogue(Protocol):
+    """Say what is installed."""
+
+    def factories(self, role: str) -> Mapping[str, Factory]:
+        """Return the factories of a role by device name."""
+
+    def missing(self, role: str, device: str) -> str:
+        """Return what to say about a device that nothing provides."""
+
+    def settings(self) -> Mapping[str, type]:
+        """Return the tables of ``[host]`` that plugins read, with their attrs classes."""
+
+
+def load_file(path: Path, catalogue: Catalogue) -> Loaded:
+    """Read a definition file; ConfigError lists everything that is wrong with it."""
+    raw = _parsed(path)
+    files = _Files(path.parent)
+    problems = unknown_keys(("process", "host"), raw, "")
+    process = raw.get("process")
+    if not isinstance(process, dict):
+        process, wrong = {}, ["process: missing; add a [process] table"]
+        problems += wrong
+    checked = _Check(catalogue, files.read, strict=True)
+    definition = checked.definition(_with_tags(process, problems))
+    host, wrong = _host(raw, path.parent, catalogue)
+    problems += checked.problems + wrong
+    if problems or definition is None:
+        raise ConfigError(problems, where=str(path))
+    return Loaded(definition, host, files.found)
+
+
+def definition_of(message: Message, catalogue: Catalogue) -> Definition:
+    """Check a definition that came as a message; ConfigError lists everything that is wrong."""
+    checked = _Check(catalogue, _only_ids, strict=False)
+    definition = checked.definition(without_commitments(message).plain())
+    if checked.problems or definition is None:
+        raise ConfigError(checked.problems, where="definition")
+    return attrs.evolve(definition, message=message)
+
+
+def options_of(factory: Factory, table: Mapping[str, Any], definition: Mapping[str, Any]) -> Any:
+    """Return the options of a stage: its own table first, then the definition's keys."""
+    options, problems = structured(factory.options, _merged(factory, table, definition), path="", read_blob=_only_ids)
+    if problems:
+        raise ConfigError(problems, where="definition")
+    return options
+
+
+def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue) -> tuple[HostSettings, list[str]]:
+    table = raw.get("host", {})
+    if not isinstance(table, dict):
+        return HostSettings(), ["host: is no table; write [host]"]
+    settings, problems = host_settings(table, folder=folder, extensions=catalogue.settings())
+    chosen = {"caches": ("cache", settings.cache.device), "snapshotters": ("snapshots", settings.snapshots.device)}
+    for role, (name, device) in chosen.items():
+        problems += _device_problems(catalogue, role, device, settings.of(name), f"host.{name}")
+    return settings, problems
+
+
+def _device_problems(
+    catalogue: Catalogue, role: str, device: str, table: Mapping[str, Any], path: str
+) -> list[str]:
+    factory = catalogue.factories(role).get(device)
+    if factory is None:
+        return [f"{path}.device: {catalogue.missing(role, device)}"]
+    problems = structured(factory.options, table, path=path, read_blob=str)[1]
+    return problems + unknown_keys(keys_of(factory.options), table, path)
+
+
+class _Check:
+    """Collect the problems of one definition while it is taken apart."""
+
+    def __init__(self, catalogue: Catalogue, read_blob: BlobReader, *, strict: bool) -> None:
+        self.catalogue = catalogue
+        self.read_blob = read_blob
+        self.strict = strict
+        self.problems: list[str] = []
+        self.known = set(keys_of(ProcessKeys)) | FIELD_KEYS | {"device", "tags"}
+
+    def definition(self, raw: Mapping[str, Any]) -> Definition | None:
+        """Return the definition of raw keys, or None when it cannot be one."""
+        raw = {normalize_key(key): value for key, value in raw.items()}
+        keys = self._structured(ProcessKeys, raw, "process")
+        execution = (keys.execution_device if keys else "") or (STACK if "device-stack" in raw else "")
+        if not execution:
+            self.problems.append("process.execution-device: missing; name a device, or give a device-stack")
+        self._host_device("schedulers", keys.scheduler_device if keys else "", "process.scheduler-device")
+        rows = self._stage(execution, {}, raw, "process") if execution else {}
+        if self.strict:
+            self.problems += unknown_keys(self.known, raw, "process")
+        if keys is None or self.problems:
+            return None
+        message = self._message(raw, rows)
+        if message is None:
+            return None
+        policy = Policy(keys.on_failure, keys.halt_release)
+        return Definition(message, keys.scheduler_device, execution, keys.push_device, policy, keys.cache_keys)
+
+    def _message(self, raw: Mapping[str, Any], checked: Mapping[str, Any]) -> Message | None:
+        tags = raw.get("tags", {}) if self.strict else {}
+        own = {key: value for key, value in raw.items() if not self.strict or key != "tags"}
+        try:
+            return Message({"device": DEVICE, "type": "Process", **own, **tags, **checked})
+        except RequestError as error:
+            self.problems.append(f"process: {error.what}")
+            return None
+
+    def _host_device(self, role: str, device: str, path: str) -> None:
+        if device and device not in self.catalogue.factories(role):
+            self.problems.append(f"{path}: {self.catalogue.missing(role, device)}")
+
+    def _stage(self, device: str, table: Mapping[str, Any], raw: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Check a stage; return its table (or the definition's keys) with blobs replaced by their ids."""
+        factory = self.catalogue.factories("stages").get(device)
+        if factory is None:
+            place = "execution-device" if path == "process" else "device"
+            self.problems.append(f"{path}.{place}: {self.catalogue.missing('stages', device)}")
+            return dict(table)
+        self.known |= set(keys_of(factory.options))
+        options = self._structured(factory.options, _merged(factory, table, raw), path)
+        if self.strict and path != "process":
+            self.problems += unknown_keys(keys_of(factory.options), table, path)
+        own = raw if path == "process" else table
+        ids = {key: str(getattr(options, field.name)) for key, field in _blobs(factory) if options and key in own}
+        inner = self._inner(options, raw, path) if factory.options is StackOptions and options else {}
+        return {**table, **ids, **inner}
+
+    def _inner(self, options: StackOptions, raw: Mapping[str, Any], path: str) -> dict[str, Any]:
+        if path.count("device-stack") >= NESTING_LIMIT:
+            self.problems.append(f"{path}.device-stack: nested deeper than {NESTING_LIMIT} stacks; flatten it")
+            return {}
+        if not options.device_stack:
+            self.problems.append(f"{path}.device-stack: missing; list at least one device")
+        entries = [self._entry(entry, raw, f"{path}.device-stack[{i}]") for i, entry in enumerate(options.device_stack)]
+        return {"device-stack": entries}
+
+    def _entry(self, entry: Any, raw: Mapping[str, Any], path: str) -> Any:
+        if not isinstance(entry, str) and not (isinstance(entry, Mapping) and isinstance(entry.get("device"), str)):
+            self.problems.append(f"{path}: {entry!r:.60} is no stage; give a device name or a table with 'device'")
+            return entry
+        device, table = entry_of(entry)
+        checked = self._stage(device, table, raw, path)
+        return device if isinstance(entry, str) and not checked else {"device": device, **checked}
+
+    def _structured(self, cls: type[Any], table: Mapping[str, Any], path: str) -> Any:
+        found, problems = structured(cls, table, path=path, read_blob=self.read_blob)
+        self.problems += [problem for problem in problems if problem not in self.problems]
+        return found
+
+
+def _merged(factory: Factory, table: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    keys = keys_of(factory.options)
+    return {key: table[key] if key in table else raw[key] for key in keys if key in table or key in raw}
+
+
+def _blobs(factory: Factory) -> Iterable[tuple[str, Any]]:
+    fields = keys_of(factory.options).items()
+    return [(key, field) for key, field in fields if field.type is Blob or Blob in get_args(field.type)]
+
+
+class _Files:
+    """Read the files that a definition names, each once, within a limit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: dict[str, bytes] = {}
+
+    def read(self, path: str) -> str:
+        """Return the id of a file's bytes; ValueError says why there are none."""
+        if is_id(path):
+            return path
+        try:
+            with (self.folder / path).open("rb") as file:
+                content = file.read(BLOB_LIMIT + 1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"cannot read {path!r}: {reason}; give a path relative to the file") from None
+        if len(content) > BLOB_LIMIT:
+            raise ValueError(f"{path!r} is larger than {BLOB_LIMIT} bytes; give a smaller file")
+        self.found[hash_id(content)] = content
+        return hash_id(content)
+
+
+def _only_ids(text: str) -> str:
+    if not is_id(text):
+        raise ValueError(f"{text!r:.60} is no id; a definition that is no file names bytes by their id")
+    return text
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_LIMIT + 1)
+        if len(content) > FILE_LIMIT:
+            raise ValueError(f"larger than {FILE_LIMIT} bytes")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigError([f"cannot be read: {error.strerror}; give the path of a TOML file"], where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"not TOML: {error}"], where=str(path)) from error
+
+
+def _with_tags(process: Mapping[str, Any], problems: list[str]) -> Mapping[str, Any]:
+    tags = process.get("tags", {})
+    if not isinstance(tags, Mapping):
+        problems.append("process.tags: is no table; write [process.tags]")
+        return {key: value for key, value in process.items() if key != "tags"}
+    problems += [f"process.tags.{key}: stands in [process] too; keep one" for key in tags if key in process]
+    return process

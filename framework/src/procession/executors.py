@@ -1,0 +1,151 @@
+"""Executors: a stage and the state it stands on, taken forward one slot after the other.
+
+Rules
+-----
+* An executor begins at the newest point at or below a slot that can be restored, else before slot 0.
+* A snapshot that is damaged, foreign or gives another live root is reported and passed over.
+* What a transition raises leaves the executor unusable; its owner closes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from procession.errors import CacheError, ProcessionError, ScheduleError
+from procession.machine import initial_state, transition
+from procession.messages import Message
+from procession.process import Compiled
+from procession.results import Record, Result
+from procession.roles import Cache, Live, Scheduler, Snapshotter, Stage
+from procession.schedules import Assignment
+
+PAGE_SLOTS = 256  # assignments read at once
+
+StateOf = Callable[[Record], Message]  # what a record keeps of its state
+
+log = logging.getLogger("procession")
+
+
+@attrs.frozen
+class Cadence:
+    """Say when to snapshot: every so many slots (0: not by count), or when a replay would cost more seconds."""
+
+    every: int
+    replay_seconds: float
+
+
+@attrs.frozen
+class Services:
+    """Hold what a process is computed with; ``keep`` are the keys kept of each state, None for all."""
+
+    scheduler: Scheduler
+    cache: Cache
+    snapshotter: Snapshotter
+    cadence: Cadence
+    keep: tuple[str, ...] | None
+    read_only: bool
+    watch: Callable[..., None]
+
+    def report(self, process: str, slot: int | None, error: ProcessionError) -> None:
+        """Log trouble that is dealt with, and tell the plugins that watch."""
+        log.warning("%s", error.text)
+        self.watch("procession_failed", process=process, slot=slot, error=error)
+
+
+@attrs.define
+class Executor:
+    """Hold a stage, the state it stands on, and the seconds spent since the last point to restore from."""
+
+    process: Compiled
+    stage: Stage
+    state: Message
+    at: int
+    spent: float = 0.0
+    snapshot_at: int = -1
+
+    def step(self, assignment: Assignment) -> Result:
+        """Compute the next slot."""
+        begun = time.perf_counter()
+        result = transition(self.stage, self.state, assignment, self.process.definition.policy)
+        self.state, self.at = result.state, assignment.slot
+        self.spent += time.perf_counter() - begun
+        return result
+
+    def due(self, cadence: Cadence) -> bool:
+        """Tell whether a snapshot belongs here."""
+        by_count = cadence.every > 0 and (self.at + 1) % cadence.every == 0
+        return by_count or self.spent >= cadence.replay_seconds
+
+    def snapshot_taken(self) -> None:
+        """Count from here again."""
+        self.spent, self.snapshot_at = 0.0, self.at
+
+    def close(self) -> None:
+        """Close the stage."""
+        self.stage.close()
+
+
+def fresh(process: Compiled) -> Executor:
+    """Return an executor before slot 0."""
+    return Executor(process, process.build(), initial_state(process.definition.message), -1)
+
+
+def restored(process: Compiled, services: Services, slot: int, state_of: StateOf) -> Executor:
+    """Return an executor at the newest point at or below a slot that can be restored, else before slot 0."""
+    below = slot
+    while (record := services.cache.latest(process.id, below, with_snapshot=True)) is not None:
+        try:
+            return _restore(process, services, record, state_of)
+        except (ProcessionError, OSError) as error:
+            services.report(process.id, record.slot, _passed_over(error, process, record))
+            below = record.slot - 1
+            if below < 0:
+                break
+    return fresh(process)
+
+
+def assignments(services: Services, process: str, first: int, last: int) -> Iterator[Assignment]:
+    """Yield the assignments of slots first..last; ScheduleError names the first that is missing."""
+    while first <= last:
+        page = services.scheduler.read(process, first, min(last, first + PAGE_SLOTS - 1))
+        for assignment in page:
+            if assignment.slot != first:
+                raise _gap(process, first)
+            yield assignment
+            first += 1
+        if not page:
+            raise _gap(process, first)
+
+
+def _restore(process: Compiled, services: Services, record: Record, state_of: StateOf) -> Executor:
+    assert record.snapshot is not None
+    parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), process.fingerprint)
+    state = state_of(record)
+    stage = process.build()
+    try:
+        stage.restore(parts, state)
+        _check_root(stage.snapshot() if record.live_root else None, record)
+    except BaseException:
+        stage.close()
+        raise
+    return Executor(process, stage, state, record.slot, snapshot_at=record.slot)
+
+
+def _check_root(live: Live | None, record: Record) -> None:
+    if live is not None and live.root != record.live_root:
+        raise CacheError("the snapshot gives another live root than its slot recorded", kind="damaged")
+
+
+def _passed_over(error: Exception, process: Compiled, record: Record) -> ProcessionError:
+    place = f"process {process.id}, snapshot of slot {record.slot}"
+    known = error if isinstance(error, ProcessionError) else CacheError(str(error))
+    return type(known)(known.what, where=place, kind=known.kind, remedy="passed over; the slots are replayed")
+
+
+def _gap(process: str, slot: int) -> ScheduleError:
+    facts: dict[str, str | int] = {"process": process, "slot": slot}
+    return ScheduleError("the schedule has no such slot", where=f"process {process}, slot {slot}", kind="gap", facts=facts)

@@ -1,0 +1,65 @@
+"""The data folder: one writer at a time, held by a lock of the operating system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from procession.errors import ConfigError, ScheduleError
+
+try:
+    import fcntl
+except ImportError:  # a platform without flock: the databases' own locks remain
+    fcntl = None  # type: ignore[assignment]
+
+
+class DataFolder:
+    """Hold a data folder: exclusively to write, or beside the writer to read."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._lock: int | None = None
+        self._make()
+        if not read_only:
+            self._lock = self._locked()
+
+    def close(self) -> None:
+        """Let the next one write."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> DataFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _make(self) -> None:
+        try:
+            if self.read_only and not self.path.is_dir():
+                raise ConfigError(["there is no such data folder; name one with --data"], where=str(self.path))
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"cannot be used as data folder: {error.strerror}; name another with --data"
+            raise ConfigError([problem], where=str(self.path)) from error
+
+    def _locked(self) -> int:
+        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
+            os.close(handle)
+            raise ScheduleError(
+                f"another program writes here (process number {holder})",
+                where=str(self.path),
+                remedy="stop it, ask it with --url, or name another folder with --data",
+                kind="locked",
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        return handle

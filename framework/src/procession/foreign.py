@@ -1,0 +1,98 @@
+"""Schedules made elsewhere: assignments with their given slots, times, ids and owners, into submissions.
+
+Rules
+-----
+* The slots are dense from 0; a chain that comes along must continue.
+* An id that neither the content nor a signature proves is taken only where the operator says so.
+* Tags keep their order and letter case in the commitment; as keys they are lower-cased like all keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from procession.commitments import KEY, message_id, trusted
+from procession.errors import RequestError
+from procession.ids import from_id, is_id
+from procession.messages import Message
+from procession.schedules import Given, Submission
+
+# Members of an AO message that are neither tags nor the assignment's own.
+_MEMBERS = {"Data": "data", "Target": "target", "Anchor": "anchor", "Signature": "signature"}
+
+
+def submissions(
+    entries: Iterable[Mapping[str, Any]], *, definition: Message | None, trust_ids: bool
+) -> Iterator[Submission]:
+    """Yield a submission for each assignment of a schedule.
+
+    An entry is ``{"slot", "timestamp", "block-height", "message"}`` and may carry ``hash-chain``;
+    the message is an AO message (``Id, Owner, Tags, Data, ...``) or a message of ours.
+    ``definition`` gives slot 0 the keys that it does not have itself.
+    Raises RequestError that names the slot.
+    """
+    for index, entry in enumerate(entries):
+        try:
+            yield _submission(entry, definition if index == 0 else None, trust_ids=trust_ids)
+        except RequestError as error:
+            raise error.at(f"schedule entry {index}", entry=index) from error
+
+
+def _submission(entry: Mapping[str, Any], definition: Message | None, *, trust_ids: bool) -> Submission:
+    raw = entry.get("message")
+    if not isinstance(raw, Mapping):
+        raise _refused("'message' is missing", "give the message as an object")
+    given = Given(_whole(entry, "slot"), _whole(entry, "timestamp"), _whole(entry, "block-height"), _chain(entry))
+    message = _ao_message(raw, definition, trust_ids) if "Id" in raw else _own_message(raw, definition)
+    return Submission(message, message_id(message), given=given)
+
+
+def _own_message(raw: Mapping[str, Any], definition: Message | None) -> Message:
+    message = Message(raw).public()
+    if KEY in message:
+        raise _refused("the message carries commitments that nothing installed verifies", "import it without them")
+    return definition.set(message) if definition else message
+
+
+def _ao_message(raw: Mapping[str, Any], definition: Message | None, trust_ids: bool) -> Message:
+    given_id, owner = raw["Id"], raw.get("Owner", "")
+    if not isinstance(given_id, str) or not is_id(given_id) or not isinstance(owner, str):
+        raise _refused(f"{given_id!r:.60} is no id", "an id is 43 characters of base64url")
+    if not trust_ids:
+        raise _refused(f"no signature proves the id {given_id}", "say --trust-ids to take it at its word")
+    tags = tuple(_tag(tag) for tag in raw.get("Tags", ()))
+    rows: dict[str, Any] = {tag["name"]: tag["value"] for tag in tags}
+    rows |= {key: raw[name] for name, key in _MEMBERS.items() if raw.get(name)}
+    sender = raw.get("From", owner)
+    rows |= {"from-process": sender} if sender != owner else {}
+    message = Message(rows).public()
+    message = definition.set(message) if definition else message
+    return trusted(message, given_id=given_id, owner=owner, tags=tags)
+
+
+def _tag(tag: Any) -> dict[str, str]:
+    match tag:
+        case {"name": str(name), "value": str(value)}:
+            return {"name": name, "value": value}
+    raise _refused(f"{tag!r:.60} is no tag", "a tag has a text name and a text value")
+
+
+def _whole(entry: Mapping[str, Any], key: str) -> int:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _refused(f"{key!r} is {value!r:.40}", "give a whole number from 0")
+    return value
+
+
+def _chain(entry: Mapping[str, Any]) -> bytes | None:
+    chain = entry.get("hash-chain")
+    if chain is None:
+        return None
+    if not isinstance(chain, str) or not is_id(chain):
+        raise _refused(f"'hash-chain' is {chain!r:.60}", "give its 43 characters")
+    return from_id(chain)
+
+
+def _refused(what: str, remedy: str) -> RequestError:
+    return RequestError(what, remedy=remedy, kind="message")

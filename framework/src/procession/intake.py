@@ -1,0 +1,61 @@
+"""Intake: what a message must pass before it is offered to a scheduler.
+
+Rules
+-----
+* Private rows stay outside; a message has a bounded size.
+* A commitment counts only when its scheme verified it; one that no scheme verifies is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from procession.commitments import KEY, message_id
+from procession.errors import RequestError
+from procession.messages import Message, encode
+from procession.roles import CommitmentScheme, Scheduler
+from procession.schedules import Submission
+
+MESSAGE_LIMIT = 16 << 20  # bytes of one message
+
+
+def submission_of(message: Mapping[str, Any], schemes: Mapping[str, CommitmentScheme]) -> Submission:
+    """Return what a scheduler is offered for a message. RequestError says why it is none."""
+    if not isinstance(message, Mapping):
+        raise _refused(f"{type(message).__name__} is no message", "give a map of keys and values", "message")
+    offered = (message if isinstance(message, Message) else Message(message)).public()
+    size = len(encode(offered))
+    if size > MESSAGE_LIMIT:
+        raise _refused(f"a message of {size} bytes", f"at most {MESSAGE_LIMIT} are taken", "too-large")
+    return Submission(offered, message_id(offered), recognised_by=_verified(offered, schemes))
+
+
+def check_same(process: str, submission: Submission, scheduler: Scheduler) -> None:
+    """Refuse an entry of a schedule made elsewhere whose slot holds something else here."""
+    assert submission.given is not None
+    (held,) = scheduler.read(process, submission.given.slot, submission.given.slot)
+    if held.message_id != submission.message_id or held.timestamp != submission.given.timestamp:
+        raise RequestError(
+            f"slot {held.slot} holds message {held.message_id} already, not {submission.message_id}",
+            where=f"process {process}",
+            kind="conflict",
+            facts={"process": process, "slot": held.slot},
+        )
+
+
+def _verified(message: Message, schemes: Mapping[str, CommitmentScheme]) -> tuple[str, ...]:
+    entries = message.get(KEY)
+    if entries is None:
+        return ()
+    names = list(entries) if isinstance(entries, Message) else [""]
+    for name in names:
+        scheme = schemes.get(str(message.at(f"{KEY}/{name}/commitment-device", "")))
+        if scheme is None or not scheme.verify(message, name):
+            text = f"commitment {name!r} is verified by no installed scheme"
+            raise _refused(text, "send the message without it", "unverified")
+    return tuple(names)
+
+
+def _refused(what: str, remedy: str, kind: str) -> RequestError:
+    return RequestError(what, where="schedule", remedy=remedy, kind=kind)

@@ -1,0 +1,402 @@
+"""Kernel: the object that a host embeds: processes over a data folder, and the paths that reach them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import attrs
+
+from procession import process as builtin
+from procession.definitions import Definition, definition_of, load_file
+from procession.errors import CacheError, ConfigError, ProcessionError, RequestError
+from procession.executors import Cadence, Services
+from procession.folders import DataFolder
+from procession.foreign import submissions
+from procession.ids import from_id, to_id
+from procession.intake import check_same, submission_of
+from procession.messages import EMPTY, Message
+from procession.paths import parse
+from procession.process import compile_process
+from procession.registry import Registry
+from procession.replays import Replayed, replayed
+from procession.resolver import Call, Resolver
+from procession.roles import Scheduler, Site
+from procession.schedules import Assignment, Clock, Head, Submission, Tick
+from procession.settings import HostSettings, seconds
+from procession.structuring import structured
+from procession.worker import Worker
+
+TIMEOUT = 600.0  # seconds a caller waits who does not say
+PAGE = 1000  # assignments read or loaded at once
+
+log = logging.getLogger("procession")
+
+
+def system_clock() -> Tick:
+    """Return the time of this machine, in milliseconds; there is no block height without a chain."""
+    return Tick(time.time_ns() // 1_000_000)
+
+
+class Kernel:
+    """Run processes over one data folder. Safe to call from many threads; use it as a context manager.
+
+    ``plugins`` are modules or objects with hooks, beside the installed ones (``discover``).
+    Opening raises ConfigError, PluginError, or ScheduleError (kind ``locked``) where another program writes.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: HostSettings,
+        *,
+        data: Path | None = None,
+        read_only: bool = False,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.registry = registry
+        self.settings = settings
+        self.definition: Definition | None = None
+        self._blobs: Mapping[str, bytes] = {}
+        self._folder = DataFolder(data or settings.data, read_only=read_only)
+        self._site = Site(self._folder.path, read_only, clock)
+        self._lock = threading.RLock()
+        self._schedulers: dict[str, Scheduler] = {}
+        self._workers: dict[str, Worker] = {}
+        try:
+            self._cache = self._host_device("caches", settings.cache.device, "cache")
+            self._snapshotter = self._host_device("snapshotters", settings.snapshots.device, "snapshots")
+        except BaseException:
+            self._folder.close()
+            raise
+        self._resolver = Resolver(registry.keys, self._message)
+
+    @classmethod
+    def open(
+        cls,
+        file: str | Path | None = None,
+        *,
+        data: str | Path | None = None,
+        plugins: Sequence[object] = (),
+        discover: bool = True,
+        read_only: bool = False,
+        clock: Clock = system_clock,
+    ) -> Kernel:
+        """Open a kernel, with the definition and the ``[host]`` settings of a TOML file if one is given."""
+        registry = Registry((builtin, *plugins), discover=discover)
+        loaded = load_file(Path(file), registry) if file else None
+        settings = loaded.host if loaded else HostSettings()
+        kernel = cls(registry, settings, data=Path(data) if data else None, read_only=read_only, clock=clock)
+        if loaded:
+            kernel.definition, kernel._blobs = loaded.definition, loaded.blobs
+        return kernel
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Snapshot what runs, finish what is queued, and let go of the data folder."""
+        with self._lock:
+            closing = [worker.close for worker in self._workers.values()]
+            closing += [scheduler.close for scheduler in self._schedulers.values()]
+            closing += [self._cache.close, self.registry.close, self._folder.close]
+            self._workers, self._schedulers = {}, {}
+        _close_all(closing)
+
+    # -- processes
+
+    def spawn(self, definition: Mapping[str, Any] | None = None) -> Process:
+        """Begin the process of a definition, by default the file's; the same definition is the same process."""
+        if definition is None and self.definition is None:
+            raise ConfigError(["no definition; open the kernel with a file, or give one"], where="spawn")
+        message = self.definition.message if definition is None and self.definition else Message(definition or {})
+        return Process(self, self.begin(message).process)
+
+    def process(self, process_id: str) -> Process:
+        """Return a process that is here. RequestError (kind ``unknown-process``) if it is not."""
+        self._scheduler_of(process_id)
+        return Process(self, process_id)
+
+    def processes(self) -> Sequence[str]:
+        """Return the ids of the processes here."""
+        self._scheduler("scheduler@1.0")
+        return [process for scheduler in self._schedulers.values() for process in scheduler.processes()]
+
+    def load(
+        self,
+        schedule: Iterable[Mapping[str, Any]],
+        *,
+        definition: Message | None = None,
+        trust_ids: bool = False,
+    ) -> Process:
+        """Take up a schedule made elsewhere; entries that are here already must be the same.
+
+        ``definition`` gives slot 0 the keys it lacks; ``trust_ids`` takes ids that no signature proves.
+        """
+        entries = submissions(schedule, definition=definition, trust_ids=trust_ids)
+        first = next(entries, None)
+        if first is None:
+            raise RequestError("the schedule is empty", where="load", kind="message")
+        scheduler = self._prepare(definition_of(first.message, self.registry))
+        page = [first]
+        for submission in entries:
+            if len(page) == PAGE:
+                self._load_page(scheduler, first.message_id, page)
+                page = []
+            page.append(submission)
+        self._load_page(scheduler, first.message_id, page)
+        return Process(self, first.message_id)
+
+    # -- one process
+
+    def begin(self, definition: Message) -> Assignment:
+        """Begin the process of a definition, or find it; the assignment of its slot 0."""
+        offered = self._submission(definition)
+        scheduler = self._prepare(definition_of(offered.message, self.registry))
+        process = offered.message_id
+        submission = attrs.evolve(offered, recognised_by=(process, *offered.recognised_by))
+        return self._assign(scheduler, process, [submission])[0]
+
+    def schedule(
+        self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> Assignment:
+        """Add a message; it is on disk when this returns."""
+        submission = attrs.evolve(self._submission(message), idempotency_key=idempotency_key)
+        return self._assign(self._scheduler_of(process), process, [submission])[0]
+
+    def schedule_many(self, process: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[Assignment]:
+        """Add messages in one commit, all or none."""
+        offered = [self._submission(message) for message in messages]
+        return self._assign(self._scheduler_of(process), process, offered)
+
+    def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
+        """Return the assignments of slots first..last, as far as there are any."""
+        return self._scheduler_of(process).read(process, first, last)
+
+    def head(self, process: str) -> Head:
+        """Return the last slot of a process and its chain value."""
+        head = self._scheduler_of(process).head(process)
+        if head is None:
+            raise _unknown(process)
+        return head
+
+    def log(self, process: str, first: int = 0, last: int | None = None) -> Iterator[Assignment]:
+        """Yield the assignments from a slot to another, to the head by default."""
+        end = self.head(process).slot if last is None else last
+        while page := self.read(process, first, min(end, first + PAGE - 1)):
+            yield from page
+            first = page[-1].slot + 1
+
+    def compute(
+        self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None
+    ) -> Message:
+        """Return the state after a slot or message id; of it at least ``key``, the whole for "".
+
+        None as the place is the newest stored state, or the first that is computed.
+        """
+        worker = self._worker(process)
+        slot = worker.newest() if at is None else self._slot(process, at)
+        slot = self.head(process).slot if slot is None else slot
+        return worker.compute(slot, key=key, deadline=_deadline(timeout))
+
+    def snapshot(self, process: str) -> Message:
+        """Snapshot a process where it stands; tell slot, state id and live root."""
+        record = self._worker(process).snapshot(_deadline(None))
+        if record is None:
+            return Message({"process": process, "slot": None})
+        root = to_id(record.live_root) if record.live_root else None
+        return Message({"process": process, "slot": record.slot, "state": to_id(record.state_digest), "live-root": root})
+
+    def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
+        """Recompute from slot 0 and compare every stored result."""
+        return replayed(self._worker(process), self.head(process).slot if last is None else self._slot(process, last))
+
+    def resolve(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: Message = EMPTY,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Return the value at a path, such as ``/ID/compute&slot=5/results/data``."""
+        call = Call(self, method, body, timeout, idempotency_key)
+        return self._resolver.resolve(parse(path, body if method == "GET" else None), call)
+
+    # -- inside
+
+    def _prepare(self, definition: Definition) -> Scheduler:
+        """Keep the bytes that a definition names, and see that its devices build, before slot 0 is given out."""
+        for content in self._blobs.values() if self.definition == definition else ():
+            self._cache.put_blob(content)
+        with self._lock:
+            scheduler = self._scheduler(definition.scheduler)
+            if definition.id not in self._workers:
+                worker = self._new_worker(definition, scheduler)
+                worker.process.build().close()
+                self._workers[definition.id] = worker
+        return scheduler
+
+    def _submission(self, message: Mapping[str, Any]) -> Submission:
+        return submission_of(message, self.registry.schemes)
+
+    def _assign(self, scheduler: Scheduler, process: str, offered: Sequence[Submission]) -> Sequence[Assignment]:
+        assignments = scheduler.assign(process, offered)
+        for assignment in assignments:
+            self.registry.watch("procession_assigned", assignment=assignment)
+        return assignments
+
+    def _load_page(self, scheduler: Scheduler, process: str, page: list[Submission]) -> None:
+        head = scheduler.head(process)
+        here = head.slot if head else -1
+        known = [submission for submission in page if submission.given and submission.given.slot <= here]
+        for submission in known:
+            check_same(process, submission, scheduler)
+        if len(known) < len(page):
+            self._assign(scheduler, process, page[len(known) :])
+
+    def _slot(self, process: str, at: int | str) -> int:
+        if isinstance(at, str):
+            return self._slot_of_message(process, at)
+        head = self.head(process).slot
+        if isinstance(at, bool) or not isinstance(at, int) or at < 0:
+            raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")
+        if at > head:
+            text = f"slot {at} is beyond the schedule, whose head is slot {head}"
+            facts: dict[str, Any] = {"process": process, "slot": at, "head": head}
+            raise RequestError(text, where=f"process {process}", kind="beyond-schedule", facts=facts)
+        return at
+
+    def _slot_of_message(self, process: str, message: str) -> int:
+        slot = self._scheduler_of(process).find(process, message)
+        if slot is None:
+            text = f"no slot holds a message {message}"
+            raise RequestError(text, where=f"process {process}", kind="unknown-message", facts={"process": process})
+        return slot
+
+    def _message(self, name: str) -> Message | None:
+        try:
+            found = self._scheduler_of(name).read(name, 0, 0)
+        except RequestError:
+            return None
+        return found[0].message if found else None
+
+    def _scheduler_of(self, process: str) -> Scheduler:
+        for device in self.registry.factories("schedulers"):
+            scheduler = self._scheduler(device)
+            if scheduler.head(process) is not None:
+                return scheduler
+        raise _unknown(process)
+
+    def _scheduler(self, device: str) -> Scheduler:
+        with self._lock:
+            if device not in self._schedulers:
+                self._schedulers[device] = self._host_device("schedulers", device, "scheduler")
+            return self._schedulers[device]
+
+    def _worker(self, process: str) -> Worker:
+        worker = self._workers.get(process)
+        if worker is not None:
+            return worker
+        scheduler = self._scheduler_of(process)
+        definition = definition_of(scheduler.read(process, 0, 0)[0].message, self.registry)
+        with self._lock:
+            if process not in self._workers:
+                self._workers[process] = self._new_worker(definition, scheduler)
+            return self._workers[process]
+
+    def _new_worker(self, definition: Definition, scheduler: Scheduler) -> Worker:
+        kept = self.settings.cache.keep
+        kept = definition.cache_keys if kept is None else None if kept == "all" else tuple(kept)
+        snapshots = self.settings.snapshots
+        services = Services(
+            scheduler=scheduler,
+            cache=self._cache,
+            snapshotter=self._snapshotter,
+            cadence=Cadence(snapshots.every, seconds(snapshots.replay_budget)),
+            keep=kept,
+            read_only=self._site.read_only,
+            watch=self.registry.watch,
+        )
+        return Worker(compile_process(definition, self.registry, self._blob), services)
+
+    def _blob(self, blob_id: str) -> bytes:
+        try:
+            return self._cache.get_blob(from_id(blob_id))
+        except CacheError as error:
+            remedy = "spawn the process from its definition file, which brings the bytes"
+            raise RequestError(error.what, where=f"bytes {blob_id}", remedy=remedy, kind="missing-blob") from error
+
+    def _host_device(self, role: str, device: str, table: str) -> Any:
+        factory = self.registry.factory(role, device)
+        options, problems = structured(factory.options, self.settings.of(table), path=f"host.{table}", read_blob=str)
+        if problems:
+            raise ConfigError(problems)
+        return factory.build(options, self._site)
+
+
+@attrs.frozen
+class Process:
+    """Reach one process of a kernel."""
+
+    kernel: Kernel
+    id: str
+
+    @property
+    def head(self) -> Head:
+        """Return the last slot and its chain value."""
+        return self.kernel.head(self.id)
+
+    def schedule(self, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
+        """Add a message; it is on disk when this returns."""
+        return self.kernel.schedule(self.id, message, idempotency_key=idempotency_key)
+
+    def schedule_many(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[Assignment]:
+        """Add messages in one commit, all or none."""
+        return self.kernel.schedule_many(self.id, messages)
+
+    def compute(self, at: int | str, *, timeout: float | None = None) -> Message:
+        """Return the state after a slot or message id."""
+        return self.kernel.compute(self.id, at, timeout=timeout)
+
+    def now(self, *, timeout: float | None = None) -> Message:
+        """Return the state at the head of the schedule."""
+        return self.kernel.compute(self.id, self.head.slot, timeout=timeout)
+
+    def log(self, first: int = 0, last: int | None = None) -> Iterator[Assignment]:
+        """Yield the assignments from a slot to another, to the head by default."""
+        return self.kernel.log(self.id, first, last)
+
+    def replay(self, last: int | None = None) -> Iterator[Replayed]:
+        """Recompute from slot 0 and compare every stored result."""
+        return self.kernel.replay(self.id, last)
+
+
+def _deadline(timeout: float | None) -> float:
+    return time.monotonic() + (TIMEOUT if timeout is None else timeout)
+
+
+def _unknown(process: str) -> RequestError:
+    text = f"there is no process {process:.80}"
+    return RequestError(text, where="process", remedy="spawn it first", kind="unknown-process", facts={"process": process})
+
+
+def _close_all(closing: Sequence[Callable[[], None]]) -> None:
+    errors: list[Exception] = []
+    for close in closing:
+        try:
+            close()
+        except (ProcessionError, OSError) as error:
+            log.warning("while closing: %s", error)
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -1,0 +1,390 @@
+"""Message: an immutable map of lower-case keys to typed values, with one id.
+
+Rules
+-----
+* Keys are lower-cased (ASCII letters only, so that no Unicode table reaches an id); ids keep their case.
+* Private keys (``priv``, ``private`` and what follows them behind ``. _ / -``) ride along in memory
+  and never enter bytes, an id, a store or a reply.
+* Equality and hashes go by canonical bytes: ``1``, ``1.0`` and ``True`` are three values.
+* Above ``FLAT_LIMIT`` keys the rows are a hash trie, so a change costs O(log n).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, TypeAlias
+
+from procession import tries
+from procession.canonical import MAX_DEPTH, dumps, loads, refusal
+from procession.errors import RequestError
+from procession.ids import keeps_case, to_id
+from procession.tries import REMOVED, Branch, Node, Rows
+
+FLAT_LIMIT = 64  # keys of a message that is one flat map
+MAX_BITS = 256  # of an integer
+
+Value: TypeAlias = "bytes | str | int | float | bool | None | tuple[Value, ...] | Message"
+
+_PRIVATE = re.compile(r"priv(ate)?($|[._/-])")
+_UPPER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
+_PLAIN_TYPES = frozenset({str, bytes, bool, type(None)})
+
+
+class Atom(Enum):
+    """Name the two values that steer ``Message.set`` and are never stored."""
+
+    UNSET = "unset"  # the key is removed
+    UNDEFINED = "undefined"  # the key is left alone
+
+
+UNSET = Atom.UNSET
+UNDEFINED = Atom.UNDEFINED
+
+
+def normalize_key(key: str | int) -> str:
+    """Return a key as messages hold it.
+
+    >>> normalize_key("Test-Header"), normalize_key(3)
+    ('test-header', '3')
+    """
+    if type(key) is not str:
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise _bad(f"a key is text, not {type(key).__name__}")
+        return normalize_key(str(key))
+    if keeps_case(key):
+        return key
+    return key.lower() if key.isascii() else checked_text(key).translate(_UPPER)
+
+
+def is_private(key: str) -> bool:
+    """Tell whether a normalised key is private.
+
+    >>> is_private("priv_foo"), is_private("private.x"), is_private("privilege")
+    (True, True, False)
+    """
+    return key.startswith("priv") and _PRIVATE.match(key) is not None
+
+
+class Message(Node, Mapping[str, Any]):
+    """Map lower-case keys to ``bytes | str | int | float | bool | None | tuple | Message``.
+
+    Lists are held as tuples and maps as messages. Two keys that are one after
+    normalisation: the later wins. Raises RequestError (kind ``message``) for anything
+    that cannot be a value.
+
+    >>> Message({"Name": "ledger", "Limits": {"fuel": 10}})["limits"]["fuel"]
+    10
+    """
+
+    __slots__ = ("_private", "_read", "_rows")
+
+    def __init__(self, rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
+        super().__init__()
+        public, private = frozen_rows(rows)
+        self._read: Callable[[bytes], Rows | Branch] | None = None
+        self._private: Rows = private
+        self._rows: Rows | Branch | None = shaped(public)
+
+    @classmethod
+    def of_rows(cls, rows: Rows | Branch | None, private: Rows | None = None) -> Message:
+        """Return a message of rows that are frozen and in canonical order already."""
+        message = cls.__new__(cls)
+        Node.__init__(message)
+        message._read = None
+        message._private = private or {}
+        message._rows = rows
+        return message
+
+    @classmethod
+    def stored(cls, digest: bytes, read: Callable[[bytes], Rows | Branch]) -> Message:
+        """Return the message of a digest, its rows read when first looked into."""
+        message = cls.of_rows(None)
+        message._digest = digest
+        message._read = read
+        return message
+
+    # -- reading
+
+    @property
+    def table(self) -> Rows | Branch:
+        """Return the rows, as a flat map or a trie, reading them the first time."""
+        if self._rows is None:
+            assert self._read is not None and self._digest is not None
+            self._rows, self._read = self._read(self._digest), None
+        return self._rows
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, REMOVED)
+        if value is REMOVED:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str | int, default: Any = None) -> Any:
+        """Return the value of a public key, or the default."""
+        table = self.table
+        if type(table) is dict:
+            value = table.get(key, REMOVED)
+            return table.get(normalize_key(key), default) if value is REMOVED else value
+        return tries.find(table, normalize_key(key), default)  # type: ignore[arg-type]
+
+    def at(self, path: str, default: Any = None) -> Any:
+        """Return the value behind a path of keys; a list answers to 1, 2, 3.
+
+        >>> Message({"results": {"outbox": ["a", "b"]}}).at("results/outbox/2")
+        'b'
+        """
+        value: Any = self
+        for part in _parts(path):
+            value = value_below(value, part, REMOVED)
+            if value is REMOVED:
+                return default
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        table = self.table
+        return iter(table if type(table) is dict else tries.in_order(tries.rows_of(table)))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        table = self.table
+        return table.count if isinstance(table, Branch) else len(table)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str | int) and self.get(key, REMOVED) is not REMOVED
+
+    @property
+    def private(self) -> Mapping[str, Any]:
+        """Return the private rows, which live in this object alone."""
+        return dict(self._private)
+
+    @property
+    def id(self) -> str:
+        """Return the content id: the sha-256 of the canonical bytes, as 43 characters."""
+        return to_id(self.digest)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the public rows as dicts and lists."""
+        return {key: _plain(value) for key, value in self.items()}
+
+    # -- changing: each returns another message
+
+    def set(self, changes: Mapping[Any, Any], *, explicit: bool = False) -> Message:
+        """Return this message with changes merged in, maps into maps.
+
+        ``UNSET`` removes a key and ``UNDEFINED`` leaves it alone; with ``explicit`` maps
+        replace maps. Private rows stay as they are, and so do private keys in the changes.
+
+        >>> Message({"a": {"x": 1}}).set({"a": {"y": 2}})["a"].plain()
+        {'x': 1, 'y': 2}
+        """
+        rows: Rows = {}
+        for key, value in changes.items():
+            key = normalize_key(key)
+            if value is not UNDEFINED and not is_private(key):
+                rows[key] = self._merged_value(key, value, explicit)
+        return self._replaced(rows)
+
+    def put(self, path: str, value: Any) -> Message:
+        """Return this message with the value at a path, maps made where there are none."""
+        first, *rest = _parts(path) or ("",)
+        key = normalize_key(first)
+        if rest:
+            below = self.get(key)
+            below = below if isinstance(below, Message) else EMPTY
+            return self._replaced({key: below.put("/".join(rest), value)})
+        return self._replaced({key: REMOVED if value is UNSET else freeze(value)})
+
+    def without(self, *keys: str) -> Message:
+        """Return this message without some keys of its first level."""
+        return self._replaced({normalize_key(key): REMOVED for key in keys})
+
+    def public(self) -> Message:
+        """Return this message without its private rows, nor any below."""
+        rows = self.table
+        if isinstance(rows, dict):
+            cleaned = {key: _public(value) for key, value in rows.items()}
+            changed = any(cleaned[key] is not rows[key] for key in rows)
+            return Message.of_rows(cleaned) if changed or self._private else self
+        return Message.of_rows(rows) if self._private else self
+
+    def with_private(self, key: str, value: object) -> Message:
+        """Return this message with a private row, any Python object, beside the public ones."""
+        name = normalize_key(key)
+        if not is_private(name):
+            raise _bad(f"{name!r} is no private key; those begin with 'priv' or 'private'")
+        copy = Message.of_rows(self.table, {**self._private, name: value})
+        copy._encoded, copy._digest, copy.saved_in = self._encoded, self._digest, self.saved_in
+        return copy
+
+    # -- identity
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Message):
+            return self is other or self.digest == other.digest
+        return isinstance(other, Mapping) and self == Message(other)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(list(self)[:8])
+        return f"<Message of {len(self)}: {shown}{', ...' if len(self) > 8 else ''}>"
+
+    def nodes_below(self) -> Iterable[Node]:
+        """Return the nodes that this one holds; none while it was not looked into."""
+        if self._rows is None:
+            return ()
+        if isinstance(self._rows, Branch):
+            return self._rows.nodes_below()
+        return tries.nodes_in(self._rows.values())
+
+    @property
+    def linked(self) -> bool:
+        """Tell whether a parent holds this message as a link."""
+        return self._rows is None or len(self.encoded) > tries.INLINE_LIMIT
+
+    def _encode(self) -> bytes:
+        table = self.table
+        return table.encoded if isinstance(table, Branch) else dumps(table)
+
+    # -- inside
+
+    def _merged_value(self, key: str, value: Any, explicit: bool) -> Any:
+        if value is UNSET:
+            return REMOVED
+        old = self.get(key)
+        if isinstance(value, Mapping) and not explicit:
+            return (old if isinstance(old, Message) else EMPTY).set(value)
+        return freeze(value)
+
+    def _replaced(self, changes: Rows) -> Message:
+        table = self.table
+        if isinstance(table, Branch):
+            branch = tries.merged(table, changes)
+            small = branch.count <= FLAT_LIMIT
+            return Message.of_rows(tries.in_order(tries.rows_of(branch)) if small else branch, self._private)
+        grown = any(key not in table for key in changes)
+        rows = {key: value for key, value in {**table, **changes}.items() if value is not REMOVED}
+        return Message.of_rows(shaped(rows) if grown else rows, self._private)
+
+
+
+def value_below(value: Any, part: str, default: Any = None) -> Any:
+    """Return what a key names below a value: a row of a message, an item of a list from 1."""
+    if isinstance(value, Message):
+        return value.get(part, default)
+    if isinstance(value, tuple) and part.isascii() and part.isdigit() and len(part) < 10:
+        return value[int(part) - 1] if 1 <= int(part) <= len(value) else default
+    return default
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values have the same canonical bytes."""
+    return one is other or (type(one) is type(other) and dumps(one) == dumps(other))
+
+
+def encode(value: Any) -> bytes:
+    """Return the bytes of a value for the wire: whole, without links."""
+    return dumps(_sorted_plain(freeze(value)))
+
+
+def decode(content: bytes, *, limit: int) -> Value:
+    """Return the value of canonical bytes from an untrusted side.
+
+    Raises RequestError (kind ``canonical``, ``message`` or ``too-large``) unless
+    ``encode`` gives the same bytes back.
+    """
+    value = freeze(loads(content, limit=limit))
+    if encode(value) != content:
+        raise refusal("the bytes are not the canonical encoding of what they say")
+    return value
+
+
+def freeze(value: Any, depth: int = 0) -> Any:
+    """Return a value as messages hold it: maps as messages, lists as tuples, all of it checked."""
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else checked_text(value)
+    if kind in _PLAIN_TYPES or isinstance(value, Message | float):
+        return value
+    if isinstance(value, int):
+        return checked_integer(value)
+    if depth > MAX_DEPTH:
+        raise _bad(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        public, private = frozen_rows(value, depth + 1)
+        return Message.of_rows(shaped(public), private)
+    if isinstance(value, list | tuple):
+        return tuple([freeze(item, depth + 1) for item in value])
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    raise _bad(f"{kind.__name__} is no value of a message")
+
+
+def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int = 0) -> tuple[Rows, Rows]:
+    """Return the public and the private rows of a map, keys normalised and values frozen."""
+    public: Rows = {}
+    private: Rows = {}
+    for key, value in rows.items() if isinstance(rows, Mapping) else rows:
+        name = normalize_key(key)
+        if is_private(name):
+            private[name] = value
+        else:
+            public[name] = freeze(value, depth)
+    return public, private
+
+
+def shaped(rows: Rows) -> Rows | Branch:
+    """Return rows as a message holds them: in canonical order, or as a trie when many."""
+    if len(rows) > FLAT_LIMIT:
+        return tries.build(rows)
+    return tries.in_order(rows.items())
+
+
+def checked_text(text: str) -> str:
+    """Return a text that UTF-8 can say; a lone surrogate is refused."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _bad("a text holds a lone surrogate, which UTF-8 cannot say") from None
+    return text
+
+
+def checked_integer(number: int) -> int:
+    """Return an integer of at most ``MAX_BITS`` bits."""
+    if number.bit_length() > MAX_BITS:
+        raise _bad(f"an integer of {number.bit_length()} bits, at most {MAX_BITS} are kept")
+    return int(number)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.plain()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.public()
+    if isinstance(value, tuple):
+        items = tuple([_public(item) for item in value])
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def _sorted_plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return {key: _sorted_plain(value[key]) for key in value}
+    return [_sorted_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _bad(what: str) -> RequestError:
+    return RequestError(what, where="message", kind="message")
+
+
+EMPTY = Message()

@@ -1,0 +1,228 @@
+"""process@1.0: a definition made ready to compute, and the keys that a path may ask of it.
+
+The scheduler, execution and push devices are those that the definition names; they are looked up once
+per process, so swapping between them costs an index. Processes are reached only through ``Advance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from procession import identity
+from procession.definitions import Definition, definition_of, options_of
+from procession.errors import ComputeError, ProcessionError, RequestError
+from procession.hookspecs import hookimpl
+from procession.ids import is_id
+from procession.machine import DEVICE, initial_state
+from procession.messages import EMPTY, Message
+from procession.registry import Registry
+from procession.roles import NOT_HANDLED, Answer, Binding, Factory, Keys, Member, Request, Stage
+from procession.stacks import StackOptions, build_stack, entry_of
+
+PAGE = 1000  # assignments of one answer
+
+
+@attrs.frozen
+class Compiled:
+    """Hold a process ready to run: ``build`` makes its stage, once for each executor."""
+
+    id: str
+    definition: Definition
+    fingerprint: str
+    build: Callable[[], Stage]
+
+
+def compile_process(definition: Definition, registry: Registry, blob: Callable[[str], bytes]) -> Compiled:
+    """Bind a definition to the installed devices.
+
+    Raises ConfigError or PluginError for a device that is missing or refuses its options.
+    """
+    workshop = _Workshop(definition, registry, blob)
+    fingerprint = registry.fingerprint(_devices(definition))
+    return Compiled(definition.id, definition, fingerprint, workshop.execution)
+
+
+class _Workshop:
+    """Build the stages of one definition."""
+
+    def __init__(self, definition: Definition, registry: Registry, blob: Callable[[str], bytes]) -> None:
+        self._definition = definition
+        self._plain = definition.message.plain()
+        self._registry = registry
+        self._blob = blob
+
+    def execution(self) -> Stage:
+        """Build the execution device."""
+        prefixes = [str(self._plain.get(key, "")) for key in ("input-prefix", "output-prefix")]
+        return self.member(
+            Member(
+                device=self._definition.execution,
+                table={},
+                number="",
+                input_prefix=prefixes[0],
+                output_prefix=prefixes[1],
+                imports=lambda module, name, kind: NOT_HANDLED,
+            )
+        )
+
+    def member(self, member: Member) -> Stage:
+        """Build one stage of a stack."""
+        factory = self._registry.factory("stages", member.device)
+        options = options_of(factory, member.table, self._plain)
+        binding = Binding(
+            process=self._definition.id,
+            definition=self._definition.message,
+            number=member.number,
+            device=member.device,
+            input_prefix=member.input_prefix,
+            output_prefix=member.output_prefix,
+            blob=self._blob,
+            imports=member.imports,
+            member=self.member,
+        )
+        return self._built(factory, options, binding)
+
+    def _built(self, factory: Factory, options: Any, binding: Binding) -> Stage:
+        try:
+            stage: Stage = factory.build(options, binding)
+        except ProcessionError:
+            raise
+        except Exception as error:
+            place = f"process {binding.process}, stage {binding.number} {binding.device}"
+            text = f"the device does not build: {type(error).__name__}: {error}"
+            raise ComputeError(text, where=place, kind="device-raised", facts={"device": binding.device}) from error
+        return stage
+
+
+def _devices(definition: Definition) -> set[str]:
+    found = {definition.execution}
+    pending = list(definition.message.plain().get("device-stack", ()))
+    while pending:
+        device, table = entry_of(pending.pop())
+        found.add(device)
+        pending += table.get("device-stack", ())
+    return found
+
+
+# -- keys
+
+
+def schedule(request: Request) -> Message:
+    """GET: the assignments ``from``..``to``. POST: add the message, or begin the process that it defines."""
+    if request.method == "POST":
+        return _post(request)
+    process = _process(request)
+    head = request.processes.head(process)
+    first = _slot(request.params.get("from", 0), clamp=True)
+    last = min(_slot(request.params.get("to", head.slot), clamp=True), head.slot)
+    found = request.processes.read(process, first, min(last, first + PAGE - 1))
+    rows = {str(assignment.slot): assignment.as_message() for assignment in found}
+    continues = bool(found) and found[-1].slot < last
+    return Message({"type": "schedule", "process": process, "continues": continues, "assignments": rows})
+
+
+def slot(request: Request) -> Message:
+    """Tell the newest slot of the schedule, ``current``."""
+    process = _process(request)
+    current = request.processes.head(process).slot
+    (assignment,) = request.processes.read(process, current, current)
+    return Message(
+        {
+            "process": process,
+            "current": current,
+            "timestamp": assignment.timestamp,
+            "block-height": assignment.block_height,
+            "cache-control": "no-store",
+        }
+    )
+
+
+def compute(request: Request) -> Answer:
+    """Return the state after a slot or message id; without one, the newest stored state.
+
+    The place is ``slot=5``, ``compute=5``, or the step that follows: ``compute/5``.
+    """
+    place = request.params.get("slot", request.params.get("compute"))
+    following = request.rest[0] if request.rest else ""
+    consumed = int(place is None and (is_id(following) or following.lstrip("-").isdigit()))
+    place = following if consumed else place
+    at = place if isinstance(place, str) and is_id(place) else None if place is None else _slot(place)
+    key = request.rest[consumed] if len(request.rest) > consumed else ""
+    state = request.processes.compute(_process(request), at, key=key, timeout=request.timeout)
+    return Answer(state, consumed)
+
+
+def now(request: Request) -> Message:
+    """Return the state at the head of the schedule."""
+    process = _process(request)
+    head = request.processes.head(process)
+    key = request.rest[0] if request.rest else ""
+    return request.processes.compute(process, head.slot, key=key, timeout=request.timeout)
+
+
+def snapshot(request: Request) -> Message:
+    """Snapshot the process where it stands."""
+    return request.processes.snapshot(_process(request))
+
+
+def init(request: Request) -> Message:
+    """Return the state before the first slot."""
+    process = _process(request)
+    (genesis,) = request.processes.read(process, 0, 0)
+    return initial_state(genesis.message)
+
+
+KEYS: Keys = {
+    "schedule": schedule,
+    "slot": slot,
+    "compute": compute,
+    "now": now,
+    "snapshot": snapshot,
+    "init": init,
+}
+
+
+def _post(request: Request) -> Message:
+    message = request.body.get("body", request.body)
+    if not isinstance(message, Message) or not message:
+        raise RequestError("there is no message to schedule", where="schedule", remedy="POST a JSON object", kind="message")
+    target = request.process or ("" if message.get("type") == "Process" else message.get("target"))
+    if not target:
+        return request.processes.begin(message).as_message()
+    key = request.idempotency_key
+    return request.processes.schedule(str(target), message, idempotency_key=key).as_message()
+
+
+def _process(request: Request) -> str:
+    target = request.process or request.params.get("target")
+    if not isinstance(target, str) or not target:
+        raise RequestError("no process is named", where=request.key, remedy="put its id in front, /ID/...", kind="unknown-process")
+    return target
+
+
+def _slot(value: Any, *, clamp: bool = False) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not text.lstrip("-").isdigit() or not text.isascii() or len(text) > 18:
+        raise RequestError(f"{text!r:.60} is no slot", where="slot", remedy="give 0, 1, 2, ...", kind="slot")
+    number = int(text)
+    if number < 0 and not clamp:
+        raise RequestError(f"slot {number} is negative", where="slot", remedy="slots begin at 0", kind="slot")
+    return max(number, 0)
+
+
+# -- the kernel's own plugin, registered like everybody else's
+
+
+@hookimpl
+def procession_stages() -> Mapping[str, Factory]:
+    """Provide stack@1.0."""
+    return {"stack@1.0": Factory(build_stack, StackOptions, "fold a message through named stages")}
+
+
+@hookimpl
+def procession_keys() -> Mapping[str, Keys]:
+    """Provide message@1.0 and process@1.0."""
+    return {identity.NAME: identity.KEYS, DEVICE: KEYS, "stack@1.0": {}}

@@ -1,0 +1,244 @@
+"""Registry: the installed devices by role and name, loaded in one order, each plugin isolated.
+
+Entry points are taken sorted by (distribution, name). One that fails to load is named and left out;
+a misspelt hook, or a device name that two distributions claim, is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pluggy
+
+from procession import hookspecs
+from procession.errors import PluginError
+from procession.messages import Message
+from procession.roles import CommitmentScheme, Factory, Keys
+from procession.structuring import nearest
+
+GROUP = "procession"
+FACTORY_ROLES = ("schedulers", "stages", "snapshotters", "caches")
+TABLE_ROLES = ("keys", "commitment_schemes", "codecs", "settings")
+_WORDS = {"schedulers": "scheduler", "stages": "stage", "snapshotters": "snapshotter", "caches": "cache"}
+
+log = logging.getLogger("procession")
+
+
+@attrs.frozen
+class Origin:
+    """Tell where a plugin comes from: its distribution and version, as installed."""
+
+    distribution: str
+    version: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+@attrs.frozen
+class Provision:
+    """Tell who provides what: a device name in a role, the thing itself, and its origin."""
+
+    role: str
+    name: str
+    thing: Any
+    origin: Origin
+
+
+class Registry:
+    """Hold one kernel's plugins. Nothing here is shared between two kernels."""
+
+    def __init__(self, plugins: Sequence[object] = (), *, discover: bool = True) -> None:
+        self.hooks = pluggy.PluginManager(hookspecs.PROJECT)
+        self.hooks.add_hookspecs(hookspecs)
+        self.failures: list[PluginError] = []
+        self._origins: dict[int, Origin] = {}
+        found = [(_origin_of(plugin), plugin) for plugin in plugins]
+        found += self._discovered() if discover else []
+        for origin, plugin in sorted(found, key=lambda pair: attrs.astuple(pair[0])):
+            self._register(origin, plugin)
+        self._refuse_misspelt()
+        self._provisions = self._collected()
+
+    # -- Catalogue
+
+    def factories(self, role: str) -> Mapping[str, Factory]:
+        """Return the factories of a role by device name."""
+        return self.table(role)
+
+    def missing(self, role: str, device: str) -> str:
+        """Return what to say about a device that nothing provides, with the nearest and the install line."""
+        known = self._provisions[role]
+        hint = nearest(device, known)
+        word = _WORDS.get(role, "device")
+        for name, provision in known.items():
+            if repr(name) in hint:
+                hint += f" (pip install {provision.origin.distribution})"
+        if not hint.startswith("nearest"):
+            hint += f"; try pip install procession-{device.split('@')[0]}"
+        return f"nothing installed provides {device!r} as a {word}; {hint}"
+
+    def settings(self) -> Mapping[str, type]:
+        """Return the tables of ``[host]`` that plugins read, with their attrs classes."""
+        return self.table("settings")
+
+    # -- the rest
+
+    def table(self, role: str) -> Mapping[str, Any]:
+        """Return what plugins provide in a role, by name."""
+        return {name: provision.thing for name, provision in self._provisions[role].items()}
+
+    def provisions(self) -> list[Provision]:
+        """Return everything provided, by role and name."""
+        return [provision for role in sorted(self._provisions) for _, provision in sorted(self._provisions[role].items())]
+
+    def factory(self, role: str, device: str) -> Factory:
+        """Return a factory; PluginError says what is missing."""
+        provision = self._provisions[role].get(device)
+        if provision is None:
+            raise PluginError(self.missing(role, device), kind="unknown-device", facts={"device": device})
+        return provision.thing  # type: ignore[no-any-return]
+
+    @cached_property
+    def keys(self) -> Mapping[str, Keys]:
+        """Return the tables of request devices."""
+        return self.table("keys")
+
+    @cached_property
+    def schemes(self) -> Mapping[str, CommitmentScheme]:
+        """Return the commitment schemes by name."""
+        return self.table("commitment_schemes")
+
+    def fingerprint(self, devices: Iterable[str]) -> str:
+        """Return the id of all that the answers of some stages depend on, beside their definition."""
+        rows = {device: self._print_of(self._provisions["stages"][device]) for device in sorted(set(devices))}
+        return Message({"kernel": source_digest("procession"), "devices": rows}).id
+
+    def watch(self, hook: str, **facts: Any) -> None:
+        """Tell the watching plugins; an exception is logged and changes nothing."""
+        for impl in getattr(self.hooks.hook, hook).get_hookimpls():
+            arguments = {name: facts[name] for name in impl.argnames}
+            try:
+                impl.function(**arguments)
+            except Exception:
+                log.exception("%s: %s raised; nothing is changed by it", self._origins[id(impl.plugin)], hook)
+
+    def commands(self) -> list[Any]:
+        """Return the command-line commands of plugins."""
+        calls = self._calls("procession_commands")
+        return [command for _, commands in calls for command in commands]
+
+    def close(self) -> None:
+        """Forget the plugins."""
+        for plugin in self.hooks.get_plugins():
+            self.hooks.unregister(plugin)
+
+    # -- loading
+
+    def _discovered(self) -> list[tuple[Origin, object]]:
+        found = []
+        for entry in metadata.entry_points(group=GROUP):
+            dist = entry.dist
+            origin = Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
+            try:
+                found.append((origin, entry.load()))
+            except Exception as error:
+                self._leave_out(origin, error)
+        return found
+
+    def _leave_out(self, origin: Origin, error: Exception) -> None:
+        what = f"plugin {origin.name!r} does not load: {type(error).__name__}: {error}"
+        problem = PluginError(what, where=str(origin), remedy="it is left out", facts={"distribution": str(origin)})
+        self.failures.append(problem)
+        log.warning("%s", problem.text)
+
+    def _register(self, origin: Origin, plugin: object) -> None:
+        try:
+            if self.hooks.register(plugin, name=f"{origin.distribution}:{origin.name}") is None:
+                return
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise PluginError(str(error).replace("\n", "; "), where=str(origin), kind="bad-plugin") from error
+        self._origins[id(plugin)] = origin
+
+    def _refuse_misspelt(self) -> None:
+        try:
+            self.hooks.check_pending()
+        except pluggy.PluginValidationError as error:
+            origin = self._origins.get(id(error.plugin), "")
+            hooks = [name for name in dir(hookspecs) if name.startswith("procession_")]
+            wrong = next((name for name in dir(error.plugin) if name.startswith("procession_") and name not in hooks), "")
+            text = f"{wrong!r} is no hook; {nearest(wrong, hooks)}"
+            raise PluginError(text, where=str(origin), kind="bad-plugin") from error
+
+    def _calls(self, hook: str) -> list[tuple[Origin, Any]]:
+        answers = []
+        for impl in getattr(self.hooks.hook, hook).get_hookimpls():
+            origin = self._origins[id(impl.plugin)]
+            try:
+                answers.append((origin, impl.function()))
+            except Exception as error:
+                raise PluginError(f"{hook} raised {type(error).__name__}: {error}", where=str(origin)) from error
+        return sorted(answers, key=lambda pair: attrs.astuple(pair[0]))
+
+    def _collected(self) -> dict[str, dict[str, Provision]]:
+        return {role: self._collected_role(role) for role in (*FACTORY_ROLES, *TABLE_ROLES)}
+
+    def _collected_role(self, role: str) -> dict[str, Provision]:
+        found: dict[str, Provision] = {}
+        for origin, table in self._calls(f"procession_{role}"):
+            for name, thing in table.items():
+                if name in found:
+                    raise _claimed_twice(role, name, found[name].origin, origin)
+                found[name] = Provision(role, name, _checked(thing, role, name, origin), origin)
+        return found
+
+    def _print_of(self, provision: Provision) -> dict[str, Any]:
+        build: Callable[..., Any] = provision.thing.build
+        return {
+            "distribution": provision.origin.distribution,
+            "version": provision.origin.version,
+            "source": source_digest(build.__module__),
+            **{key: str(value) for key, value in provision.thing.fingerprint.items()},
+        }
+
+
+def source_digest(module: str) -> str:
+    """Return the sha-256, in hex, of the Python sources of an imported module's whole package."""
+    package = sys.modules.get(module.partition(".")[0]) or sys.modules.get(module)
+    file = Path(getattr(package, "__file__", None) or "")
+    sources = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file] if file.name else []
+    total = sha256()
+    for source in sources:
+        content = source.read_bytes()
+        total.update(f"{source.relative_to(file.parent).as_posix()}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+def _origin_of(plugin: object) -> Origin:
+    name = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__name__
+    distribution = name.partition(".")[0].replace("_", "-")
+    try:
+        return Origin(distribution, metadata.version(distribution), name)
+    except metadata.PackageNotFoundError:
+        return Origin(distribution, "", name)
+
+
+def _checked(thing: Any, role: str, name: str, origin: Origin) -> Any:
+    if role in FACTORY_ROLES and not isinstance(thing, Factory):
+        raise PluginError(f"{name!r} is {type(thing).__name__}; give a Factory", where=str(origin), kind="bad-plugin")
+    return thing
+
+
+def _claimed_twice(role: str, name: str, first: Origin, second: Origin) -> PluginError:
+    text = f"{name!r} is provided as one of the {role} by both {first} and {second}"
+    return PluginError(text, remedy="uninstall one of them", kind="claimed-twice", facts={"device": name})

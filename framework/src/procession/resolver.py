@@ -1,0 +1,122 @@
+"""Resolver: a base message and a path, step by step, to a value.
+
+Rules
+-----
+* A step is looked up in the exported table of the base's device first, then in the base itself;
+  what is in neither is not found. Nothing is reachable because it happens to be a function.
+* The device is the step's cast (``~device@version``), else the base's ``device`` if installed, else message@1.0.
+* Private keys are never found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from procession.errors import RequestError
+from procession.ids import is_id
+from procession.messages import EMPTY, Message, is_private, value_below
+from procession.paths import Path, Step
+from procession.roles import Advance, Answer, Keys, Request
+
+MESSAGE_DEVICE = "message@1.0"
+_ABSENT = object()
+
+
+@attrs.frozen
+class Call:
+    """Hold what comes with a path: the method, the message of a POST, and who is asked."""
+
+    processes: Advance
+    method: str = "GET"
+    body: Message = EMPTY
+    timeout: float | None = None
+    idempotency_key: str | None = None
+
+
+@attrs.frozen
+class _Place:
+    """Hold where a resolution stands: a value, the process it belongs to, and a cast for the next step."""
+
+    value: Any
+    process: str = ""
+    device: str = ""
+
+
+class Resolver:
+    """Resolve paths over the tables of request devices; ``load`` finds the message of an id."""
+
+    def __init__(self, keys: Mapping[str, Keys], load: Callable[[str], Message | None]) -> None:
+        self._keys = keys
+        self._load = load
+
+    def resolve(self, path: Path, call: Call) -> Any:
+        """Return the value at a path. RequestError says which part is not found."""
+        place, steps = self._begin(path, call)
+        while steps:
+            place, used = self._step(place, steps, call)
+            steps = steps[used:]
+        return place.value
+
+    def _begin(self, path: Path, call: Call) -> tuple[_Place, tuple[Step, ...]]:
+        first = path.steps[0] if path.steps else None
+        if first is None or not is_id(first.name):
+            return _Place(call.body.set(path.params) if call.method == "POST" else path.params), path.steps
+        message = self._load(first.name)
+        if message is None:
+            text = f"nothing here has the id {first.name}"
+            raise RequestError(text, where=_where(first), kind="unknown-process", facts={"process": first.name})
+        return _Place(message, first.name, first.device or ""), path.steps[1:]
+
+    def _step(self, place: _Place, steps: tuple[Step, ...], call: Call) -> tuple[_Place, int]:
+        step = steps[0]
+        if step.nested is not None:
+            return _Place(self.resolve(step.nested, call)), 1
+        if not step.name:
+            return attrs.evolve(place, device=step.device or ""), 1
+        handler = self._table(place, step).get(step.name)
+        if handler is None:
+            return _Place(self._row(place, step)), 1
+        request = self._request(place, steps, call)
+        answer = handler(request)
+        value, consumed = (answer.value, answer.consumed) if isinstance(answer, Answer) else (answer, 0)
+        return _Place(value, place.process if isinstance(value, Message) else ""), 1 + consumed
+
+    def _request(self, place: _Place, steps: tuple[Step, ...], call: Call) -> Request:
+        step = steps[0]
+        nested = {key: self.resolve(path, call) for key, path in step.nested_params.items()}
+        return Request(
+            base=place.value,
+            key=step.name,
+            params=step.params.set(nested) if nested else step.params,
+            method=call.method,
+            body=call.body,
+            rest=tuple(following.name for following in steps[1:]),
+            processes=call.processes,
+            process=place.process,
+            timeout=call.timeout,
+            idempotency_key=call.idempotency_key,
+        )
+
+    def _table(self, place: _Place, step: Step) -> Keys:
+        cast = step.device or place.device
+        if cast and cast not in self._keys:
+            known = ", ".join(sorted(self._keys))
+            raise RequestError(
+                f"no device {cast!r} answers requests", where=_where(step), remedy=f"known are {known}", kind="unknown-device"
+            )
+        own = place.value.get("device") if isinstance(place.value, Message) else None
+        device = cast or (own if isinstance(own, str) and own in self._keys else MESSAGE_DEVICE)
+        return self._keys[device]
+
+    def _row(self, place: _Place, step: Step) -> Any:
+        value = _ABSENT if is_private(step.name) else value_below(place.value, step.name, _ABSENT)
+        if value is _ABSENT:
+            raise RequestError(f"{step.name!r} is not there", where=_where(step), kind="not-found")
+        return value
+
+
+def _where(step: Step) -> str:
+    return f"path, character {step.start + 1}"

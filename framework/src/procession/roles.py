@@ -1,0 +1,386 @@
+"""Roles: what a plugin provides, as protocols of a few methods.
+
+Every answer of a role that computes must follow from its arguments alone; every role that keeps
+must have kept when it returns. ``procession.testing`` holds a contract class for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from procession.messages import Message
+from procession.results import Batch, Record
+from procession.schedules import Assignment, Clock, Head, Submission
+
+# -- verdicts
+
+
+@attrs.frozen
+class Ok:
+    """Go on to the next stage with this state."""
+
+    state: Message
+
+
+@attrs.frozen
+class Skip:
+    """End the slot with this state: no further stage, no further pass."""
+
+    state: Message
+
+
+@attrs.frozen
+class Pass:
+    """Begin the next pass at the first stage with this state."""
+
+    state: Message
+
+
+@attrs.frozen
+class Fail:
+    """Fail the slot: it is rolled back whole and recorded with a kind of FAILURE_KINDS.
+
+    A stage gives kind and message; where it stands in the stack is filled in around it.
+    """
+
+    kind: str
+    message: str
+    stage: str = ""
+    device: str = ""
+    pass_number: int = 0
+
+
+class NotHandled:
+    """Say that a stage, or an import, does not deal with what it was asked."""
+
+    def __repr__(self) -> str:
+        return "NOT_HANDLED"
+
+
+NOT_HANDLED: Final = NotHandled()
+Verdict: TypeAlias = Ok | Skip | Pass | Fail | NotHandled
+
+# -- stages
+
+
+@attrs.frozen
+class Live:
+    """Hold what a stage keeps outside of messages: its parts, and the root that proves them (32 bytes)."""
+
+    parts: Mapping[str, bytes]
+    root: bytes
+
+
+class Stage(Protocol):
+    """Fold a message into a state. One object serves one process, one slot after the other.
+
+    ``live`` says whether it keeps anything outside of the state (a WASM memory, an interpreter).
+    """
+
+    live: bool
+
+    def init(self, state: Message, genesis: Assignment) -> Verdict:
+        """Prepare before the first slot, ``genesis``; Ok, Fail or NOT_HANDLED."""
+
+    def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
+        """Fold one assignment in pass 1, 2, ...; an exception is this host's problem, never a result."""
+
+    def snapshot(self) -> Live | None:
+        """Return the live parts as they are between two slots; None where there are none."""
+
+    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+        """Take up the live parts of a snapshot, in place of ``init``; SnapshotError if they do not fit."""
+
+    def rollback(self, slot: int) -> None:
+        """Bring the live parts back to what they were before this slot; nothing to do if it left them alone."""
+
+    def close(self) -> None:
+        """Give back memory and handles."""
+
+
+class PureStage:
+    """Serve as the start of a stage that keeps everything in the state: write ``compute`` alone."""
+
+    live = False
+
+    def init(self, state: Message, genesis: Assignment) -> Verdict:
+        """Leave the state alone."""
+        return NOT_HANDLED
+
+    def snapshot(self) -> Live | None:
+        """Have nothing to snapshot."""
+        return None
+
+    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+        """Have nothing to restore."""
+
+    def rollback(self, slot: int) -> None:
+        """Have nothing to roll back."""
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+@attrs.frozen
+class FunctionType:
+    """Describe a WASM function: ``i32 | i64 | f32 | f64`` in and out."""
+
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+class Guest(Protocol):
+    """Give an import what it may touch of the guest that calls it.
+
+    ``state`` may be read and replaced; the stage that runs the guest goes on with it.
+    ``assignment`` is the slot being computed, also during init.
+    """
+
+    state: Message
+    assignment: Assignment
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes of the guest's memory; outside of it the guest traps."""
+
+    def write(self, address: int, content: bytes) -> None:
+        """Write bytes into the guest's memory; outside of it the guest traps."""
+
+    def grow(self, pages: int) -> bool:
+        """Grow the memory by pages of 64 KiB; False where the limit of the definition is reached."""
+
+    def size(self) -> int:
+        """Return the size of the memory in bytes."""
+
+
+ImportFunction: TypeAlias = Callable[..., int | float | None]  # (guest, *arguments) -> the result
+
+
+Answerer: TypeAlias = Callable[[str, str, FunctionType], ImportFunction | NotHandled]
+
+
+class Imports(Protocol):
+    """Answer what the guest of another stage imports; asked when the stack is bound."""
+
+    def answer(self, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
+        """Return the function behind an import, or NOT_HANDLED."""
+
+
+@attrs.frozen
+class Member:
+    """Describe a stage to be built: its device, its own table of options, and its place."""
+
+    device: str
+    table: Mapping[str, Any]
+    number: str
+    input_prefix: str
+    output_prefix: str
+    imports: Answerer
+
+
+@attrs.frozen
+class Binding:
+    """Tell a stage its place: process, definition, number in the stack ("1", "2", ...), prefixes.
+
+    ``blob`` gives the bytes of an id (RequestError where they are missing); ``imports`` asks the
+    other stages of the stack, in order, once all of them are built; ``member`` builds a stage of
+    a device-stack entry, for devices that are made of others.
+    """
+
+    process: str
+    definition: Message
+    number: str
+    device: str
+    input_prefix: str
+    output_prefix: str
+    blob: Callable[[str], bytes]
+    imports: Answerer
+    member: Callable[[Member], Stage]
+
+
+class Blob(str):
+    """Name bytes by their id as an option of a device; a TOML file names a path instead."""
+
+
+# -- host roles
+
+
+@attrs.frozen
+class Site:
+    """Tell a host device where it works: the data folder, whether it may write, the clock."""
+
+    data: Path
+    read_only: bool
+    clock: Clock
+
+
+class Scheduler(Protocol):
+    """Order messages: durable slots, dense from 0. Safe to call from many threads."""
+
+    def assign(self, process: str, submissions: Sequence[Submission]) -> Sequence[Assignment]:
+        """Return an assignment for each submission, on disk when this returns, all or none.
+
+        A recognised submission gets the assignment it had. RequestError (kind ``conflict``) for an
+        idempotency key with other content; ScheduleError for a given place that does not follow.
+        """
+
+    def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
+        """Return the assignments of slots first..last, both included, as far as there are any."""
+
+    def head(self, process: str) -> Head | None:
+        """Return the last slot, without listing; None for an unknown process."""
+
+    def find(self, process: str, message_id: str) -> int | None:
+        """Return the first slot that holds a message."""
+
+    def processes(self) -> Sequence[str]:
+        """Return the ids of all processes, in the order of their first slot."""
+
+    def close(self) -> None:
+        """Finish what is queued and let go of the file."""
+
+
+class Snapshotter(Protocol):
+    """Turn live parts into self-checking bytes and back."""
+
+    def pack(self, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
+        """Return one blob that holds the parts."""
+
+    def unpack(self, content: bytes, fingerprint: str) -> Mapping[str, bytes]:
+        """Return the parts; SnapshotError if damaged, over the cap, or of another fingerprint."""
+
+
+class Cache(Protocol):
+    """Keep results and blobs. Safe to call from many threads; what it returns passed its hash."""
+
+    def put(self, batch: Batch) -> None:
+        """Commit records and blobs at once; a record or blob that is there already is replaced."""
+
+    def get(self, process: str, slot: int) -> Record | None:
+        """Return the record of a slot; CacheError (kind ``damaged``) if it fails its hash."""
+
+    def latest(self, process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
+        """Return the newest record at or below a slot, by index, passing over damaged ones."""
+
+    def find(self, process: str, message_id: str) -> int | None:
+        """Return the first computed slot that holds a message."""
+
+    def get_blob(self, digest: bytes) -> bytes:
+        """Return a blob; CacheError (kind ``missing`` or ``damaged``)."""
+
+    def put_blob(self, content: bytes) -> bytes:
+        """Keep bytes durably and return their digest."""
+
+    def prune(self, process: str, keep: int) -> int:
+        """Drop all snapshots of a process but the newest ``keep``; return how many went."""
+
+    def close(self) -> None:
+        """Let go of the files."""
+
+
+class CommitmentScheme(Protocol):
+    """Check what a commitment claims."""
+
+    def verify(self, message: Message, commitment_id: str) -> bool:
+        """Tell whether the signer of that commitment vouches for the message."""
+
+
+class Codec(Protocol):
+    """Turn messages into the bytes of one wire format and back."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of a value."""
+
+    def decode(self, content: bytes) -> Any:
+        """Return the value of bytes; RequestError if they are malformed."""
+
+
+# -- requests
+
+
+class Advance(Protocol):
+    """Reach the processes of a kernel: all that request devices are given of it.
+
+    ``timeout`` is how many seconds the caller waits; None for the host's default.
+    """
+
+    def schedule(self, process: str, message: Message, *, idempotency_key: str | None = None) -> Assignment:
+        """Add a message to a schedule."""
+
+    def begin(self, definition: Message) -> Assignment:
+        """Begin the process of a definition, or find it; the assignment of slot 0."""
+
+    def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
+        """Return assignments."""
+
+    def head(self, process: str) -> Head:
+        """Return the last slot; RequestError for an unknown process."""
+
+    def compute(
+        self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None
+    ) -> Message:
+        """Return the state after a slot or message id; of it at least ``key``, the whole for "".
+
+        None as the place is the newest stored state.
+        """
+
+    def snapshot(self, process: str) -> Message:
+        """Snapshot a process where it stands; tell slot, state id and live root."""
+
+
+@attrs.frozen
+class Request:
+    """Hold one step of a path: the value it stands on and what was asked of it.
+
+    ``params`` are the step's keys (inline, query and scoped); ``body`` is what came with a POST;
+    ``rest`` are the names of the steps that follow;
+    ``process`` is the id of the process that the base belongs to.
+    """
+
+    base: Any
+    key: str
+    params: Message
+    method: str
+    body: Message
+    rest: tuple[str, ...]
+    processes: Advance
+    process: str = ""
+    timeout: float | None = None
+    idempotency_key: str | None = None
+
+
+@attrs.frozen
+class Answer:
+    """Answer a step and ``consumed`` more of the steps that follow it."""
+
+    value: Any
+    consumed: int = 0
+
+
+KeyHandler: TypeAlias = Callable[[Request], Any]  # -> a value, or an Answer
+Keys: TypeAlias = Mapping[str, KeyHandler]
+
+# -- factories
+
+
+@attrs.frozen
+class NoOptions:
+    """Serve a device that has no options."""
+
+
+@attrs.frozen
+class Factory:
+    """Build a device from its options and its place.
+
+    ``options`` is an attrs class; a definition's keys are its fields with dashes for underscores.
+    ``build(options, binding)`` for stages, ``build(options, site)`` for host devices.
+    ``fingerprint`` names what else its answers depend on, such as an engine and its version.
+    """
+
+    build: Callable[[Any, Any], Any]
+    options: type = NoOptions
+    summary: str = ""
+    fingerprint: Mapping[str, str] = attrs.field(factory=dict)

@@ -1,0 +1,315 @@
+"""Stack: named stages folded over one message, in passes.
+
+========== ====================== =====================================
+verdict    the state              what follows
+========== ====================== =====================================
+Ok         becomes the stage's    the next stage; after the last, done
+NotHandled stays                  the next stage; after the last, done
+Skip       becomes the stage's    done: no further stage, no further pass
+Pass       becomes the stage's    the first stage, in the next pass
+Fail       is given up            the slot fails and rolls back whole
+========== ====================== =====================================
+
+Rules
+-----
+* Passes are counted from 1; one more than ``max-passes`` is a failure of kind ``pass-limit``.
+* In Map mode each stage works on the same state and keeps what it wrote under its own number;
+  there are no passes, and a Skip is an Ok.
+* What a message says never picks a stage, a mode or a prefix.
+* A stage that raises is this host's problem: ComputeError names device and slot, nothing is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NoReturn
+
+import attrs
+
+from procession.errors import ComputeError, PluginError, ProcessionError, SnapshotError
+from procession.messages import Message, same
+from procession.roles import (
+    NOT_HANDLED,
+    Answerer,
+    Binding,
+    Fail,
+    FunctionType,
+    ImportFunction,
+    Live,
+    Member,
+    NotHandled,
+    Ok,
+    Pass,
+    Skip,
+    Stage,
+    Verdict,
+)
+from procession.schedules import Assignment
+
+FOLD = "Fold"
+MAP = "Map"
+STACK_KEYS = ("init", "compute", "snapshot", "restore")
+MAX_PASSES = 16
+
+Step = Callable[["Bound", Message], Verdict]
+
+
+def _is_mode(options: object, attribute: object, value: str) -> None:
+    if value not in (FOLD, MAP):
+        raise ValueError(f"{value!r} is no mode; give 'Fold' or 'Map'")
+
+
+def _is_limit(options: object, attribute: object, value: int) -> None:
+    if not 1 <= value <= 1000:
+        raise ValueError(f"{value} passes are out of range; give 1 to 1000")
+
+
+@attrs.frozen
+class StackOptions:
+    """Hold the keys of a definition that shape its stack."""
+
+    device_stack: tuple[Any, ...] = ()
+    mode: str = attrs.field(default=FOLD, validator=_is_mode)
+    max_passes: int = attrs.field(default=MAX_PASSES, validator=_is_limit)
+    stack_keys: tuple[str, ...] = STACK_KEYS
+    input_prefix: str = ""
+    output_prefix: str = ""
+    input_prefixes: Mapping[str, str] = attrs.field(factory=dict)
+    output_prefixes: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Bound:
+    """Hold a stage in its place."""
+
+    number: str
+    device: str
+    stage: Stage
+
+
+class Stack:
+    """Be one stage made of others: fold them, or map over them.
+
+    Needs: ``device-stack``, a list of device names or tables with their options.
+    Reads: what its stages read. Writes: what its stages write; in Map mode under 1, 2, 3.
+    Verdicts: Ok, Fail. Snapshot: the live parts of its stages, by their number.
+    """
+
+    def __init__(self, stages: Sequence[Bound], options: StackOptions) -> None:
+        self.stages = tuple(stages)
+        self.options = options
+        self.live = any(bound.stage.live for bound in stages)
+        keys = {"restore" if key == "normalize" else key for key in options.stack_keys}
+        self._handles = frozenset(keys)
+
+    def init(self, state: Message, genesis: Assignment) -> Verdict:
+        """Initialise the stages in order, each on the state of the one before."""
+        if "init" not in self._handles:
+            return NOT_HANDLED
+        return self._through(state, genesis, 0)
+
+    def compute(self, state: Message, assignment: Assignment, pass_number: int = 1) -> Verdict:
+        """Fold or map one assignment; inside another stack, all of its own passes at once."""
+        if "compute" not in self._handles:
+            return NOT_HANDLED
+        if self.options.mode == MAP:
+            return self._map(state, assignment)
+        return self._fold(state, assignment)
+
+    def snapshot(self) -> Live | None:
+        """Return the live parts of all stages; one that cannot give them is an error, never left out."""
+        if not self.live or "snapshot" not in self._handles:
+            return None
+        lives = {bound.number: _live_parts(bound) for bound in self.stages if bound.stage.live}
+        parts = {f"{number}/{name}": part for number, live in lives.items() for name, part in live.parts.items()}
+        return Live(parts, _combined_root(lives))
+
+    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+        """Give each live stage its parts."""
+        for bound in self.stages if "restore" in self._handles else ():
+            prefix = f"{bound.number}/"
+            own = {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}
+            if bound.stage.live and not own:
+                raise SnapshotError("the snapshot has no part for it", where=f"stage {bound.number} {bound.device}")
+            bound.stage.restore(own, state)
+
+    def rollback(self, slot: int) -> None:
+        """Roll every stage back to before the slot."""
+        for bound in self.stages:
+            bound.stage.rollback(slot)
+
+    def close(self) -> None:
+        """Close every stage."""
+        for bound in self.stages:
+            bound.stage.close()
+
+    def answer(self, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
+        """Answer another stage's import by the first stage that does."""
+        return self.answer_for("", module, name, kind)
+
+    def answer_for(self, asking: str, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
+        """Answer an import of the stage of a number, by the others in order."""
+        for bound in self.stages:
+            answer = getattr(bound.stage, "answer", None)
+            found = answer(module, name, kind) if answer and bound.number != asking else NOT_HANDLED
+            if not isinstance(found, NotHandled):
+                return found  # type: ignore[no-any-return]
+        return NOT_HANDLED
+
+    # -- fold
+
+    def _fold(self, state: Message, assignment: Assignment) -> Verdict:
+        for pass_number in range(1, self.options.max_passes + 1):
+            verdict = self._through(state, assignment, pass_number)
+            if not isinstance(verdict, Pass):
+                return Ok(verdict.state) if isinstance(verdict, Skip) else verdict
+            state = verdict.state
+        limit = self.options.max_passes
+        return Fail("pass-limit", f"a stage asked for pass {limit + 1}; the definition allows {limit}", pass_number=limit)
+
+    def _through(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
+        for bound in self.stages:
+            match self._ask(bound, state, assignment, pass_number):
+                case Ok(after):
+                    state = after
+                case NotHandled():
+                    pass
+                case Fail() as failure:
+                    return _located(failure, bound, pass_number)
+                case Skip() | Pass() as ending:
+                    return ending
+                case strange:
+                    _refuse_verdict(bound, strange)
+        return Ok(state)
+
+    # -- map
+
+    def _map(self, state: Message, assignment: Assignment) -> Verdict:
+        shared = state.without(*(bound.number for bound in self.stages))
+        written = shared
+        for bound in self.stages:
+            own = state.get(bound.number)
+            view = shared.set(own) if isinstance(own, Message) else shared
+            match self._ask(bound, view, assignment, 1):
+                case Ok(after) | Skip(after):
+                    written = written.set({bound.number: _difference(shared, after)}, explicit=True)
+                case NotHandled():
+                    pass
+                case Fail() as failure:
+                    return _located(failure, bound, 1)
+                case Pass():
+                    return _located(Fail("pass-limit", "there are no passes in Map mode"), bound, 1)
+                case strange:
+                    _refuse_verdict(bound, strange)
+        return Ok(written)
+
+    def _ask(self, bound: Bound, state: Message, assignment: Assignment, pass_number: int) -> Any:
+        try:
+            if pass_number:
+                return bound.stage.compute(state, assignment, pass_number)
+            return bound.stage.init(state, assignment)
+        except Exception as error:
+            raise _host_failure(error, bound, assignment, pass_number) from error
+
+
+def build_stack(options: StackOptions, binding: Binding) -> Stack:
+    """Build a stack and its stages, and let them check each other's imports."""
+    stages: list[Bound] = []
+    holder: list[Stack] = []
+    for index, entry in enumerate(options.device_stack, 1):
+        member = _member(entry, str(index), options, _sibling_imports(holder, str(index), binding))
+        stages.append(Bound(member.number, member.device, binding.member(member)))
+    stack = Stack(stages, options)
+    holder.append(stack)
+    for bound in stages:
+        check = getattr(bound.stage, "check", None)
+        if check:
+            check()
+    return stack
+
+
+def entry_of(entry: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the device and the option table of a device-stack entry."""
+    if isinstance(entry, str):
+        return entry, {}
+    table = {key: value for key, value in entry.items() if key != "device"}
+    return str(entry["device"]), table
+
+
+def _member(entry: Any, number: str, options: StackOptions, imports: Answerer) -> Member:
+    device, table = entry_of(entry)
+    return Member(
+        device=device,
+        table=table,
+        number=number,
+        input_prefix=options.input_prefixes.get(number, options.input_prefix),
+        output_prefix=options.output_prefixes.get(number, options.output_prefix),
+        imports=imports,
+    )
+
+
+def _sibling_imports(holder: list[Stack], number: str, binding: Binding) -> Answerer:
+    def imports(module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
+        found = holder[0].answer_for(number, module, name, kind)
+        return binding.imports(module, name, kind) if isinstance(found, NotHandled) else found
+
+    return imports
+
+
+def _live_parts(bound: Bound) -> Live:
+    live = bound.stage.snapshot()
+    if live is None:
+        raise SnapshotError("a live stage gave no snapshot", where=f"stage {bound.number} {bound.device}")
+    return live
+
+
+def _combined_root(lives: Mapping[str, Live]) -> bytes:
+    total = sha256()
+    for number, live in lives.items():
+        total.update(number.encode() + b"\0" + live.root)
+    return total.digest()
+
+
+def _difference(before: Message, after: Message) -> Message:
+    changed = {key: value for key, value in after.items() if not same(before.get(key, NOT_HANDLED), value)}
+    return Message(changed)
+
+
+def _located(failure: Fail, bound: Bound, pass_number: int) -> Fail:
+    stage = f"{bound.number}.{failure.stage}" if failure.stage else bound.number
+    return attrs.evolve(
+        failure,
+        stage=stage,
+        device=failure.device or bound.device,
+        pass_number=failure.pass_number or pass_number,
+    )
+
+
+def _refuse_verdict(bound: Bound, strange: object) -> NoReturn:
+    raise PluginError(
+        f"{type(strange).__name__} is no verdict",
+        where=f"stage {bound.number} {bound.device}",
+        remedy="return Ok, Skip, Pass, Fail or NOT_HANDLED",
+        facts={"stage": bound.number, "device": bound.device},
+    )
+
+
+def _host_failure(error: Exception, bound: Bound, assignment: Assignment, pass_number: int) -> ProcessionError:
+    place = f"slot {assignment.slot}, stage {bound.number}, {bound.device}, pass {pass_number}"
+    facts: dict[str, Any] = {
+        "process": assignment.process,
+        "slot": assignment.slot,
+        "stage": bound.number,
+        "device": bound.device,
+        "pass": pass_number,
+    }
+    if isinstance(error, ProcessionError):
+        return error.at(place, **facts)
+    return ComputeError(
+        f"the device raised {type(error).__name__}: {error}",
+        where=place,
+        kind="device-raised",
+        remedy="nothing was recorded; the log holds the traceback",
+        facts=facts,
+    )

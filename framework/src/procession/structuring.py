@@ -1,0 +1,178 @@
+"""Structuring: raw tables into attrs classes, strictly, with every problem at once.
+
+Rules
+-----
+* A key is a field's name with dashes for underscores.
+* Nothing is coerced: a number in quotes is a text, and a text is no list.
+* A problem reads ``key path: what; what to do`` and the others are still looked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+
+from procession.roles import Blob
+
+T = TypeVar("T")
+BlobReader = Callable[[str], str]  # what the table says -> the id; ValueError if there are no such bytes
+
+_WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false", dict: "a table", list: "a list"}
+
+
+def key_of(field: str) -> str:
+    """Return the key of a field.
+
+    >>> key_of("device_stack")
+    'device-stack'
+    """
+    return field.replace("_", "-")
+
+
+def keys_of(cls: type) -> dict[str, attrs.Attribute[Any]]:
+    """Return the fields of an attrs class by key."""
+    return {key_of(field.name): field for field in attrs.fields(attrs.resolve_types(cls))}
+
+
+def structured(cls: type[T], table: Mapping[str, Any], *, path: str, read_blob: BlobReader) -> tuple[T | None, list[str]]:
+    """Return an instance of the fields that a table names, or None, and the problems found.
+
+    Keys that are no fields are left to ``unknown_keys``.
+    """
+    try:
+        return _converter(read_blob).structure(dict(table), cls), []
+    except cattrs.BaseValidationError as group:
+        return None, list(_problems(group, path))
+
+
+def unknown_keys(known: Iterable[str], table: Mapping[str, Any], path: str) -> list[str]:
+    """Return a problem for each key of a table that is not known, with the nearest that is."""
+    names = sorted(set(known))
+    return [f"{_join(path, key)}: unknown key; {nearest(key, names)}" for key in table if key not in names]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a misspelt name.
+
+    >>> nearest("passess", ["passes", "mode"])
+    "nearest is 'passes'"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"nearest is {close[0]!r}"
+    return f"known are {', '.join(names)}" if names else "none is known here"
+
+
+def _converter(read_blob: BlobReader) -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=True)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(Blob, lambda value, _: Blob(read_blob(_text(value))))
+    converter.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
+    converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_hook(kind, converter))
+    return converter
+
+
+def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    fields = keys_of(cls)
+
+    def structure(value: Any, _: Any) -> Any:
+        table = _table(value)
+        found: dict[str, Any] = {}
+        errors = [error for key, field in fields.items() if (error := _take(table, key, field, found, converter))]
+        if errors:
+            raise cattrs.ClassValidationError(f"while structuring {cls.__name__}", errors, cls)
+        return cls(**found)
+
+    return structure
+
+
+def _take(table: Any, key: str, field: Any, found: dict[str, Any], converter: cattrs.Converter) -> Exception | None:
+    if key not in table:
+        return KeyError(key) if field.default is attrs.NOTHING else None
+    try:
+        value = converter.structure(table[key], field.type)
+        if field.validator is not None:
+            field.validator(None, field, value)
+    except (ValueError, TypeError, cattrs.BaseValidationError) as error:
+        error.add_note(cattrs.AttributeValidationNote(f"of {key}", field.name, field.type))
+        return error
+    found[field.alias] = value
+    return None
+
+
+def _is_tuple(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    as_list = list[kind.__args__[0]]  # type: ignore[name-defined]
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise TypeError(_expected(list, value))
+        return tuple(converter.structure(list(value), as_list))
+
+    return structure
+
+
+def _exactly(wanted: type) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not wanted:
+            raise TypeError(_expected(wanted, value))
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(_expected(float, value))
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(_expected(str, value))
+    return value
+
+
+def _table(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(_expected(dict, value))
+    return value
+
+
+def _expected(wanted: type, value: Any) -> str:
+    found = _WORDS.get(type(value), type(value).__name__)
+    return f"{value!r:.60} is {found}; give {_WORDS[wanted]}"
+
+
+def _problems(error: BaseException, path: str) -> Iterator[str]:
+    if isinstance(error, cattrs.BaseValidationError):
+        for inner in error.exceptions:
+            yield from _problems(inner, path + _place(inner))
+    elif isinstance(error, KeyError):
+        yield f"{_join(path, key_of(str(error.args[0])))}: missing; add it"
+    else:
+        yield f"{path}: {error}"
+
+
+def _place(error: BaseException) -> str:
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, cattrs.AttributeValidationNote):
+            return f".{key_of(note.name)}"
+        if isinstance(note, cattrs.IterableValidationNote):
+            return f"[{note.index}]"
+    return ""
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

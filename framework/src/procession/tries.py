@@ -1,0 +1,223 @@
+"""Nodes: what a message is made of, hashed and stored piece by piece.
+
+Rules
+-----
+* A node is immutable; its canonical bytes and digest are computed once.
+* A node of more than ``INLINE_LIMIT`` bytes is written inside its parent as a link to its digest,
+  so parts that did not change are neither hashed nor stored again.
+* The shape of a trie follows from its keys alone: equal maps have equal bytes however they were built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+import cbor2
+
+from procession.canonical import BRANCH_TAG, LINK_TAG, dumps
+
+INLINE_LIMIT = 256  # bytes of a node that is written inside its parent
+LEAF_LIMIT = 32  # rows of a leaf below a branch
+WIDTH = 16  # children of a branch: four bits of the key's hash a level
+
+Rows = dict[str, Any]
+REMOVED = object()  # as a new value: the row goes
+
+
+class Node:
+    """Hold canonical bytes and digest of one immutable piece, and where it is stored."""
+
+    __slots__ = ("_digest", "_encoded", "saved_in")
+
+    def __init__(self) -> None:
+        self._encoded: bytes | None = None
+        self._digest: bytes | None = None
+        self.saved_in: object = None  # the store that acknowledged this node
+
+    @property
+    def encoded(self) -> bytes:
+        """Return the canonical bytes, large parts of it as links."""
+        if self._encoded is None:
+            self._encoded = self._encode()
+        return self._encoded
+
+    @property
+    def digest(self) -> bytes:
+        """Return the sha-256 of the canonical bytes."""
+        if self._digest is None:
+            self._digest = sha256(self.encoded).digest()
+        return self._digest
+
+    @property
+    def linked(self) -> bool:
+        """Tell whether a parent holds this node as a link."""
+        return len(self.encoded) > INLINE_LIMIT
+
+    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
+        """Write this node as its parent holds it: inline when small, else a link."""
+        if self.linked:
+            encoder.encode(cbor2.CBORTag(LINK_TAG, self.digest))
+        else:
+            encoder.write(self.encoded)
+
+    def nodes_below(self) -> Iterable[Node]:
+        """Return the nodes that this one holds directly, inline or linked."""
+        raise NotImplementedError
+
+    def _encode(self) -> bytes:
+        raise NotImplementedError
+
+
+class Leaf(Node):
+    """Hold at most ``LEAF_LIMIT`` rows of a trie, in canonical order."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def nodes_below(self) -> Iterable[Node]:
+        """Return the nodes among the values."""
+        return nodes_in(self.rows.values())
+
+    def _encode(self) -> bytes:
+        return dumps(self.rows)
+
+
+class Branch(Node):
+    """Hold 16 children by four bits of the key's hash; ``count`` rows in all."""
+
+    __slots__ = ("children", "count")
+
+    def __init__(self, children: tuple[Child, ...], count: int) -> None:
+        super().__init__()
+        self.children = children
+        self.count = count
+
+    def nodes_below(self) -> Iterable[Node]:
+        """Return the children that are in memory; a stub is stored already."""
+        return [child for child in self.children if isinstance(child, Node)]
+
+    def _encode(self) -> bytes:
+        return dumps(cbor2.CBORTag(BRANCH_TAG, [self.count, list(self.children)]))
+
+
+class Stub:
+    """Stand for a stored leaf or branch until it is looked at."""
+
+    __slots__ = ("_load", "digest", "target")
+
+    def __init__(self, digest: bytes, load: Callable[[bytes], Leaf | Branch]) -> None:
+        self.digest = digest
+        self._load = load
+        self.target: Leaf | Branch | None = None
+
+    def node(self) -> Leaf | Branch:
+        """Return the node, reading it the first time."""
+        if self.target is None:
+            self.target = self._load(self.digest)
+        return self.target
+
+    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
+        """Write the link that this stub was read from."""
+        encoder.encode(cbor2.CBORTag(LINK_TAG, self.digest))
+
+
+Child = Leaf | Branch | Stub | None
+
+
+def order(key: str) -> tuple[int, str]:
+    """Return the sort key of RFC 8949: the length in bytes, then the bytes."""
+    return len(key) if key.isascii() else len(key.encode()), key
+
+
+def in_order(rows: Iterable[tuple[str, Any]]) -> Rows:
+    """Return rows in canonical order."""
+    return dict(sorted(rows, key=lambda row: order(row[0])))
+
+
+def nodes_in(values: Iterable[Any]) -> list[Node]:
+    """Return the nodes among values, lists looked through."""
+    found: list[Node] = []
+    for value in values:
+        if isinstance(value, Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found.extend(nodes_in(value))
+    return found
+
+
+def build(rows: Rows, depth: int = 0) -> Branch:
+    """Return the trie of many rows."""
+    buckets: list[Rows] = [{} for _ in range(WIDTH)]
+    for key, value in rows.items():
+        buckets[nibble(key, depth)][key] = value
+    children = tuple(_subtree(bucket, depth + 1) for bucket in buckets)
+    return Branch(children, len(rows))
+
+
+def find(branch: Branch, key: str, default: Any = None) -> Any:
+    """Return the value of a key, or the default."""
+    node: Leaf | Branch | None = branch
+    depth = 0
+    while isinstance(node, Branch):
+        node = resolved(node.children[nibble(key, depth)])
+        depth += 1
+    return default if node is None else node.rows.get(key, default)
+
+
+def merged(branch: Branch, changes: Mapping[str, Any], depth: int = 0) -> Branch:
+    """Return the trie with rows replaced or, where the new value is REMOVED, taken out."""
+    groups: dict[int, Rows] = {}
+    for key, value in changes.items():
+        groups.setdefault(nibble(key, depth), {})[key] = value
+    children, total = list(branch.children), branch.count
+    for index, group in groups.items():
+        before = resolved(children[index])
+        children[index] = after = _merged_child(before, group, depth + 1)
+        total += count(after) - count(before)
+    return Branch(tuple(children), total)
+
+
+def rows_of(node: Leaf | Branch | None) -> Iterator[tuple[str, Any]]:
+    """Yield every row of a subtree, in the order of the hashes."""
+    if isinstance(node, Branch):
+        for child in node.children:
+            yield from rows_of(resolved(child))
+    elif node is not None:
+        yield from node.rows.items()
+
+
+def count(node: Leaf | Branch | None) -> int:
+    """Return how many rows a subtree holds."""
+    if node is None:
+        return 0
+    return node.count if isinstance(node, Branch) else len(node.rows)
+
+
+def resolved(child: Child) -> Leaf | Branch | None:
+    """Return a child as a node in memory."""
+    return child.node() if isinstance(child, Stub) else child
+
+
+def nibble(key: str, depth: int) -> int:
+    """Return the four bits of the key's hash that choose a child at a depth."""
+    byte = sha256(key.encode()).digest()[depth >> 1]
+    return byte & 15 if depth & 1 else byte >> 4
+
+
+def _subtree(rows: Rows, depth: int) -> Leaf | Branch | None:
+    if len(rows) > LEAF_LIMIT:
+        return build(rows, depth)
+    return Leaf(in_order(rows.items())) if rows else None
+
+
+def _merged_child(node: Leaf | Branch | None, changes: Rows, depth: int) -> Leaf | Branch | None:
+    if isinstance(node, Branch):
+        branch = merged(node, changes, depth)
+        return branch if branch.count > LEAF_LIMIT else _subtree(dict(rows_of(branch)), depth)
+    rows = {**(node.rows if node else {}), **changes}
+    return _subtree({key: value for key, value in rows.items() if value is not REMOVED}, depth)

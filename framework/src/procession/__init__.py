@@ -14,7 +14,7 @@ from procession.hookspecs import hookimpl
 from procession.kernel import Kernel, Process
 from procession.messages import UNSET, Message
 from procession.results import Result
-from procession.roles import NOT_HANDLED, Blob, Fail, Factory, Ok, Pass, PureStage, Skip
+from procession.roles import NOT_HANDLED, Blob, Factory, Fail, Ok, Pass, PureStage, Skip
 from procession.schedules import Assignment
 
 __all__ = [

@@ -11,8 +11,6 @@ from __future__ import annotations
 import time
 from hashlib import sha256
 
-import attrs
-
 from procession.errors import CacheError, ComputeError
 from procession.executors import Executor, Services
 from procession.ids import to_id

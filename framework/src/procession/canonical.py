@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import cbor2
 
@@ -85,5 +85,5 @@ def _refuse_semantics(value: object, immutable: object) -> NoReturn:
     raise ValueError("a tag has no meaning here")
 
 
-_ENCODERS = {float: _write_float}
+_ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], None]] = {float: _write_float}
 _NO_SEMANTICS = dict.fromkeys(_FOREIGN_TAGS, _refuse_semantics)

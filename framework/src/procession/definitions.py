@@ -142,9 +142,7 @@ def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue) -> tuple[H
     return settings, problems
 
 
-def _device_problems(
-    catalogue: Catalogue, role: str, device: str, table: Mapping[str, Any], path: str
-) -> list[str]:
+def _device_problems(catalogue: Catalogue, role: str, device: str, table: Mapping[str, Any], path: str) -> list[str]:
     factory = catalogue.factories(role).get(device)
     if factory is None:
         return [f"{path}.device: {catalogue.missing(role, device)}"]
@@ -280,7 +278,9 @@ def _parsed(path: Path) -> dict[str, Any]:
             raise ValueError(f"larger than {FILE_LIMIT} bytes")
         return tomllib.loads(content.decode())
     except OSError as error:
-        raise ConfigError([f"cannot be read: {error.strerror}; give the path of a TOML file"], where=str(path)) from error
+        raise ConfigError(
+            [f"cannot be read: {error.strerror}; give the path of a TOML file"], where=str(path)
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"not TOML: {error}"], where=str(path)) from error
 

@@ -148,4 +148,6 @@ def _passed_over(error: Exception, process: Compiled, record: Record) -> Process
 
 def _gap(process: str, slot: int) -> ScheduleError:
     facts: dict[str, str | int] = {"process": process, "slot": slot}
-    return ScheduleError("the schedule has no such slot", where=f"process {process}, slot {slot}", kind="gap", facts=facts)
+    return ScheduleError(
+        "the schedule has no such slot", where=f"process {process}, slot {slot}", kind="gap", facts=facts
+    )

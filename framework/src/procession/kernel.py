@@ -99,7 +99,9 @@ class Kernel:
     def __enter__(self) -> Kernel:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,9 +167,7 @@ class Kernel:
         submission = attrs.evolve(offered, recognised_by=(process, *offered.recognised_by))
         return self._assign(scheduler, process, [submission])[0]
 
-    def schedule(
-        self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None
-    ) -> Assignment:
+    def schedule(self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
         """Add a message; it is on disk when this returns."""
         submission = attrs.evolve(self._submission(message), idempotency_key=idempotency_key)
         return self._assign(self._scheduler_of(process), process, [submission])[0]
@@ -195,9 +195,7 @@ class Kernel:
             yield from page
             first = page[-1].slot + 1
 
-    def compute(
-        self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None
-    ) -> Message:
+    def compute(self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None) -> Message:
         """Return the state after a slot or message id; of it at least ``key``, the whole for "".
 
         None as the place is the newest stored state, or the first that is computed.
@@ -213,7 +211,9 @@ class Kernel:
         if record is None:
             return Message({"process": process, "slot": None})
         root = to_id(record.live_root) if record.live_root else None
-        return Message({"process": process, "slot": record.slot, "state": to_id(record.state_digest), "live-root": root})
+        return Message(
+            {"process": process, "slot": record.slot, "state": to_id(record.state_digest), "live-root": root}
+        )
 
     def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
@@ -268,7 +268,7 @@ class Kernel:
         if isinstance(at, str):
             return self._slot_of_message(process, at)
         head = self.head(process).slot
-        if isinstance(at, bool) or not isinstance(at, int) or at < 0:
+        if type(at) is not int or at < 0:
             raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")
         if at > head:
             text = f"slot {at} is beyond the schedule, whose head is slot {head}"
@@ -331,7 +331,8 @@ class Kernel:
 
     def _blob(self, blob_id: str) -> bytes:
         try:
-            return self._cache.get_blob(from_id(blob_id))
+            content: bytes = self._cache.get_blob(from_id(blob_id))
+            return content
         except CacheError as error:
             remedy = "spawn the process from its definition file, which brings the bytes"
             raise RequestError(error.what, where=f"bytes {blob_id}", remedy=remedy, kind="missing-blob") from error
@@ -387,7 +388,9 @@ def _deadline(timeout: float | None) -> float:
 
 def _unknown(process: str) -> RequestError:
     text = f"there is no process {process:.80}"
-    return RequestError(text, where="process", remedy="spawn it first", kind="unknown-process", facts={"process": process})
+    return RequestError(
+        text, where="process", remedy="spawn it first", kind="unknown-process", facts={"process": process}
+    )
 
 
 def _close_all(closing: Sequence[Callable[[], None]]) -> None:

@@ -25,7 +25,7 @@ from procession.tries import REMOVED, Branch, Node, Rows
 FLAT_LIMIT = 64  # keys of a message that is one flat map
 MAX_BITS = 256  # of an integer
 
-Value: TypeAlias = "bytes | str | int | float | bool | None | tuple[Value, ...] | Message"
+Value: TypeAlias = "bytes | str | int | float | bool | tuple[Value, ...] | Message | None"
 
 _PRIVATE = re.compile(r"priv(ate)?($|[._/-])")
 _UPPER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
@@ -111,8 +111,8 @@ class Message(Node, Mapping[str, Any]):
     def table(self) -> Rows | Branch:
         """Return the rows, as a flat map or a trie, reading them the first time."""
         if self._rows is None:
-            assert self._read is not None and self._digest is not None
-            self._rows, self._read = self._read(self._digest), None
+            assert self._read is not None
+            self._rows = self._read(self.digest)
         return self._rows
 
     def __getitem__(self, key: str) -> Any:
@@ -269,7 +269,6 @@ class Message(Node, Mapping[str, Any]):
         return Message.of_rows(shaped(rows) if grown else rows, self._private)
 
 
-
 def value_below(value: Any, part: str, default: Any = None) -> Any:
     """Return what a key names below a value: a row of a message, an item of a list from 1."""
     if isinstance(value, Message):
@@ -295,7 +294,7 @@ def decode(content: bytes, *, limit: int) -> Value:
     Raises RequestError (kind ``canonical``, ``message`` or ``too-large``) unless
     ``encode`` gives the same bytes back.
     """
-    value = freeze(loads(content, limit=limit))
+    value: Value = freeze(loads(content, limit=limit))
     if encode(value) != content:
         raise refusal("the bytes are not the canonical encoding of what they say")
     return value

@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 
 from procession import identity
-from procession.definitions import Definition, definition_of, options_of
+from procession.definitions import Definition, options_of
 from procession.errors import ComputeError, ProcessionError, RequestError
 from procession.hookspecs import hookimpl
 from procession.ids import is_id
 from procession.machine import DEVICE, initial_state
-from procession.messages import EMPTY, Message
+from procession.messages import Message
 from procession.registry import Registry
 from procession.roles import NOT_HANDLED, Answer, Binding, Factory, Keys, Member, Request, Stage
 from procession.stacks import StackOptions, build_stack, entry_of
@@ -188,7 +188,9 @@ KEYS: Keys = {
 def _post(request: Request) -> Message:
     message = request.body.get("body", request.body)
     if not isinstance(message, Message) or not message:
-        raise RequestError("there is no message to schedule", where="schedule", remedy="POST a JSON object", kind="message")
+        raise RequestError(
+            "there is no message to schedule", where="schedule", remedy="POST a JSON object", kind="message"
+        )
     target = request.process or ("" if message.get("type") == "Process" else message.get("target"))
     if not target:
         return request.processes.begin(message).as_message()
@@ -199,7 +201,9 @@ def _post(request: Request) -> Message:
 def _process(request: Request) -> str:
     target = request.process or request.params.get("target")
     if not isinstance(target, str) or not target:
-        raise RequestError("no process is named", where=request.key, remedy="put its id in front, /ID/...", kind="unknown-process")
+        raise RequestError(
+            "no process is named", where=request.key, remedy="put its id in front, /ID/...", kind="unknown-process"
+        )
     return target
 
 

@@ -100,7 +100,9 @@ class Registry:
 
     def provisions(self) -> list[Provision]:
         """Return everything provided, by role and name."""
-        return [provision for role in sorted(self._provisions) for _, provision in sorted(self._provisions[role].items())]
+        return [
+            provision for role in sorted(self._provisions) for _, provision in sorted(self._provisions[role].items())
+        ]
 
     def factory(self, role: str, device: str) -> Factory:
         """Return a factory; PluginError says what is missing."""
@@ -152,7 +154,7 @@ class Registry:
             origin = Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
             try:
                 found.append((origin, entry.load()))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the plugin boundary: one that does not load is left out
                 self._leave_out(origin, error)
         return found
 
@@ -176,7 +178,9 @@ class Registry:
         except pluggy.PluginValidationError as error:
             origin = self._origins.get(id(error.plugin), "")
             hooks = [name for name in dir(hookspecs) if name.startswith("procession_")]
-            wrong = next((name for name in dir(error.plugin) if name.startswith("procession_") and name not in hooks), "")
+            wrong = next(
+                (name for name in dir(error.plugin) if name.startswith("procession_") and name not in hooks), ""
+            )
             text = f"{wrong!r} is no hook; {nearest(wrong, hooks)}"
             raise PluginError(text, where=str(origin), kind="bad-plugin") from error
 

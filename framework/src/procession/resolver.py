@@ -105,7 +105,10 @@ class Resolver:
         if cast and cast not in self._keys:
             known = ", ".join(sorted(self._keys))
             raise RequestError(
-                f"no device {cast!r} answers requests", where=_where(step), remedy=f"known are {known}", kind="unknown-device"
+                f"no device {cast!r} answers requests",
+                where=_where(step),
+                remedy=f"known are {known}",
+                kind="unknown-device",
             )
         own = place.value.get("device") if isinstance(place.value, Message) else None
         device = cast or (own if isinstance(own, str) and own in self._keys else MESSAGE_DEVICE)

@@ -92,7 +92,7 @@ def outbox(state: Message) -> dict[int, Message]:
     """Return the outbox of a state by index, from 1."""
     entries = state.at("results/outbox", EMPTY)
     if isinstance(entries, tuple):
-        entries = Message({index: entry for index, entry in enumerate(entries, 1)})
+        entries = Message(enumerate(entries, 1))
     if not isinstance(entries, Message):
         return {}
     numbered = {int(key): entry for key, entry in entries.items() if key.isascii() and key.isdigit()}

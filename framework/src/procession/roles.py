@@ -319,9 +319,7 @@ class Advance(Protocol):
     def head(self, process: str) -> Head:
         """Return the last slot; RequestError for an unknown process."""
 
-    def compute(
-        self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None
-    ) -> Message:
+    def compute(self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None) -> Message:
         """Return the state after a slot or message id; of it at least ``key``, the whole for "".
 
         None as the place is the newest stored state.

@@ -15,7 +15,6 @@ from hashlib import sha256
 
 import attrs
 
-from procession.canonical import dumps
 from procession.errors import ScheduleError
 from procession.ids import to_id
 from procession.messages import Message

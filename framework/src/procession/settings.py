@@ -126,7 +126,11 @@ def _table(raw: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[st
 
 
 def _rest(table: Mapping[str, Any], cls: type, folder: Path) -> dict[str, Any]:
-    own = {key_of(field) for field in (attribute.name for attribute in attrs.fields(cls))} if cls in _TABLES.values() else set()
+    own = (
+        {key_of(field) for field in (attribute.name for attribute in attrs.fields(cls))}
+        if cls in _TABLES.values()
+        else set()
+    )
     rest = {key: value for key, value in table.items() if key not in own}
     if isinstance(rest.get("path"), str):
         rest["path"] = str((folder / rest["path"]).resolve())

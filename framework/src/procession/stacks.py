@@ -166,7 +166,9 @@ class Stack:
                 return Ok(verdict.state) if isinstance(verdict, Skip) else verdict
             state = verdict.state
         limit = self.options.max_passes
-        return Fail("pass-limit", f"a stage asked for pass {limit + 1}; the definition allows {limit}", pass_number=limit)
+        return Fail(
+            "pass-limit", f"a stage asked for pass {limit + 1}; the definition allows {limit}", pass_number=limit
+        )
 
     def _through(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         for bound in self.stages:

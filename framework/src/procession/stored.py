@@ -79,7 +79,9 @@ def _child(child: Any, load: Load) -> Child:
     if isinstance(child, Mapping):
         return Leaf({key: _revived(item, load) for key, item in child.items()})
     if isinstance(child, _StoredTag):
-        return Stub(child.value, lambda digest: _node(load(digest), load)) if child.is_link else _branch(child.value, load)
+        return (
+            Stub(child.value, lambda digest: _node(load(digest), load)) if child.is_link else _branch(child.value, load)
+        )
     return None
 
 

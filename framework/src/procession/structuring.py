@@ -38,7 +38,9 @@ def keys_of(cls: type) -> dict[str, attrs.Attribute[Any]]:
     return {key_of(field.name): field for field in attrs.fields(attrs.resolve_types(cls))}
 
 
-def structured(cls: type[T], table: Mapping[str, Any], *, path: str, read_blob: BlobReader) -> tuple[T | None, list[str]]:
+def structured(
+    cls: type[T], table: Mapping[str, Any], *, path: str, read_blob: BlobReader
+) -> tuple[T | None, list[str]]:
     """Return an instance of the fields that a table names, or None, and the problems found.
 
     Keys that are no fields are left to ``unknown_keys``.
@@ -113,7 +115,7 @@ def _is_tuple(kind: Any) -> bool:
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    as_list = list[kind.__args__[0]]  # type: ignore[name-defined]
+    as_list = list[kind.__args__[0]]
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, list | tuple):

@@ -127,7 +127,11 @@ class MemoryCache:
 
     def find(self, process: str, message_id: str) -> int | None:
         """Return the first computed slot that holds a message."""
-        slots = [slot for (owner, slot), record in self.records.items() if (owner, record.message_id) == (process, message_id)]
+        slots = [
+            slot
+            for (owner, slot), record in self.records.items()
+            if (owner, record.message_id) == (process, message_id)
+        ]
         return min(slots, default=None)
 
     def get_blob(self, digest: bytes) -> bytes:
@@ -159,7 +163,9 @@ class MemorySnapshotter:
 
     def pack(self, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
         """Return one blob that holds the parts."""
-        body = encode(Message({"parts": [{"name": name, "bytes": parts[name]} for name in sorted(parts)], "of": fingerprint}))
+        body = encode(
+            Message({"parts": [{"name": name, "bytes": parts[name]} for name in sorted(parts)], "of": fingerprint})
+        )
         return body + digest_of(body)
 
     def unpack(self, content: bytes, fingerprint: str) -> Mapping[str, bytes]:

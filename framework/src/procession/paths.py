@@ -310,7 +310,9 @@ def _differing(rows: _Rows, others: _Rows) -> _Rows:
 
 def _is_same(one: object, other: object) -> bool:
     # By bytes, since 1 == True == 1.0 in Python.
-    return one == other if isinstance(one, Path) or isinstance(other, Path) else encode(one) == encode(other)
+    if isinstance(one, Path) or isinstance(other, Path):
+        return one == other
+    return one is other or encode(one) == encode(other)
 
 
 def _head_of(step: Step) -> str:

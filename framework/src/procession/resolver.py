@@ -63,7 +63,8 @@ class Resolver:
     def _begin(self, path: Path, call: Call) -> tuple[_Place, tuple[Step, ...]]:
         first = path.steps[0] if path.steps else None
         if first is None or not is_id(first.name):
-            return _Place(call.body.set(path.params) if call.method == "POST" else path.params), path.steps
+            params = self._with_nested(path.params, path.nested_params, call)
+            return _Place(call.body.set(params) if call.method == "POST" else params), path.steps
         message = self._load(first.name)
         if message is None:
             text = f"nothing here has the id {first.name}"
@@ -86,11 +87,10 @@ class Resolver:
 
     def _request(self, place: _Place, steps: tuple[Step, ...], call: Call) -> Request:
         step = steps[0]
-        nested = {key: self.resolve(path, call) for key, path in step.nested_params.items()}
         return Request(
             base=place.value,
             key=step.name,
-            params=step.params.set(nested) if nested else step.params,
+            params=self._with_nested(step.params, step.nested_params, call),
             method=call.method,
             body=call.body,
             rest=tuple(following.name for following in steps[1:]),
@@ -99,6 +99,10 @@ class Resolver:
             timeout=call.timeout,
             idempotency_key=call.idempotency_key,
         )
+
+    def _with_nested(self, params: Message, nested: Mapping[str, Path], call: Call) -> Message:
+        values = {key: self.resolve(path, call) for key, path in nested.items()}
+        return params.set(values, explicit=True) if values else params
 
     def _table(self, place: _Place, step: Step) -> Keys:
         cast = step.device or place.device

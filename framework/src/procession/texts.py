@@ -187,7 +187,7 @@ def _list(chars: str) -> tuple[str | int, ...]:
         if match is None:
             raise ValueError
         text, integer, word, comma = match.groups()
-        items.append(_integer(integer) if integer else word or re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL))
+        items.append(_integer(integer) if integer else word or re.sub(r"\\(.)", r"\1", text))
         at, more = match.end(), bool(comma)
     return tuple(items)
 

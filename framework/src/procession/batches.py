@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from hashlib import sha256
 
-from procession.errors import CacheError, ComputeError
+from procession.errors import CacheError, ComputeError, SnapshotError
 from procession.executors import Executor, Services
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
@@ -30,8 +30,10 @@ KEPT_ALWAYS = ("results", "at-slot", "process", "device", "initialized", "halted
 class Pending:
     """Collect the records of one commit."""
 
-    def __init__(self, services: Services, horizon: int, empty_snapshot: bytes) -> None:
+    def __init__(self, services: Services, horizon: int, empty_snapshot: bytes, *, rewrite: bool = False) -> None:
         self._services = services
+        self._mark = object()  # of the nodes in here, until the store has acknowledged them
+        self._saved = (self._mark,) if rewrite else (self._mark, services.cache)
         self._horizon = horizon  # slots up to here may be stored already
         self._empty_snapshot = empty_snapshot
         self._records: list[Record] = []
@@ -62,7 +64,7 @@ class Pending:
 
     def put(self, executor: Executor, assignment: Assignment, *, due: bool) -> None:
         """Add the record of the slot that an executor stands on."""
-        live = executor.stage.snapshot() if due and executor.stage.live else None
+        live = self._live(executor) if due and executor.stage.live else None
         keep = self._services.keep
         point = live is not None or (not executor.stage.live and (due or keep is None))
         complete = point or keep is None
@@ -102,11 +104,23 @@ class Pending:
 
     def _take(self, state: Message) -> None:
         self._size += len(state.encoded)
-        for node in unsaved_nodes(state, self._services.cache):
+        for node in unsaved_nodes(state, self._saved):
+            node.saved_in = self._mark
             self._nodes.append(node)
-            if node.digest not in self._blobs:
+            if node.linked:
                 self._blobs[node.digest] = node.encoded
                 self._size += len(node.encoded)
+
+    def _live(self, executor: Executor) -> Live | None:
+        """Return the live parts; what a stage cannot give is reported, and its results stand without."""
+        if "initialized" not in executor.state:
+            return None
+        try:
+            return executor.stage.snapshot()
+        except SnapshotError as error:
+            executor.spent = 0.0  # not again at every slot
+            self._services.report(executor.process.id, executor.at, error)
+            return None
 
     def _snapshot(self, executor: Executor, live: Live | None) -> bytes:
         blob = self._empty_snapshot

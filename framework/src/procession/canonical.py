@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import cbor2
 
@@ -20,17 +20,21 @@ from procession.errors import RequestError
 LINK_TAG = 0x6C696E6B  # "link": 32 bytes, the digest of a node stored by itself
 BRANCH_TAG = 0x74726965  # "trie": [count, 16 children], a branch of a hash trie
 MAX_DEPTH = 64  # nested containers
+MAX_BITS = 256  # of an integer
 
 _FOREIGN_TAGS = (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 
 TagHook = Callable[[cbor2.CBORTag, bool], object]
 
 
-class Writable(Protocol):
-    """Describe what ``dumps`` takes beside plain values: something that writes itself."""
+class Writable:
+    """Be what ``dumps`` takes beside plain values: something that writes itself, map or not."""
+
+    __slots__ = ()
 
     def write_to(self, encoder: cbor2.CBOREncoder) -> None:
         """Write one CBOR item."""
+        raise NotImplementedError
 
 
 def dumps(value: object) -> bytes:
@@ -39,10 +43,10 @@ def dumps(value: object) -> bytes:
     >>> dumps({"a": [True, None], "b": 1.5}).hex()
     'a2616182f5f66162f93e00'
     """
-    return cbor2.dumps(value, default=_write, encoders=_ENCODERS)
+    return cbor2.dumps(_written(value), default=_write)
 
 
-def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None) -> object:
+def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None, depth: int = MAX_DEPTH) -> object:
     """Parse one CBOR item of at most ``limit`` bytes; that it is canonical is the caller's check.
 
     Raises RequestError (kind ``canonical`` or ``too-large``).
@@ -54,7 +58,7 @@ def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None) -> obj
             content,
             tag_hook=tag_hook or _refuse_tag,
             semantic_decoders=_NO_SEMANTICS,
-            max_depth=MAX_DEPTH,
+            max_depth=depth,
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
@@ -69,12 +73,45 @@ def refusal(what: str, kind: str = "canonical") -> RequestError:
     return RequestError(what, where="canonical bytes", kind=kind)
 
 
-def _write(encoder: cbor2.CBOREncoder, value: Writable) -> None:
-    value.write_to(encoder)
+def not_a_value(what: str) -> RequestError:
+    """Return the error for something that no message can hold."""
+    return RequestError(what, where="message", kind="message")
 
 
-def _write_float(encoder: cbor2.CBOREncoder, value: float) -> None:
-    encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
+def checked_integer(number: int) -> int:
+    """Return an integer of at most ``MAX_BITS`` bits."""
+    if number.bit_length() > MAX_BITS:
+        raise not_a_value(f"an integer of {number.bit_length()} bits, at most {MAX_BITS} are kept")
+    return int(number)
+
+
+def _written(value: Any) -> Any:
+    """Return what the library is given for a value: it would take a message for a map, and floats are its longest."""
+    kind = type(value)
+    if kind in _NATIVE:
+        return value
+    if kind is dict:
+        return {key: item if type(item) in _NATIVE else _written(item) for key, item in value.items()}
+    if kind is tuple or kind is list:
+        return [item if type(item) in _NATIVE else _written(item) for item in value]
+    return _Own(value) if kind is float or isinstance(value, Writable) else value
+
+
+class _Own:
+    """Keep a value from the library until ``_write`` is asked for it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: float | Writable) -> None:
+        self.value = value
+
+
+def _write(encoder: cbor2.CBOREncoder, held: _Own | Writable) -> None:
+    value = held.value if type(held) is _Own else held
+    if type(value) is float:
+        encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
+    else:
+        value.write_to(encoder)  # type: ignore[union-attr]
 
 
 def _refuse_tag(tag: cbor2.CBORTag, immutable: bool) -> NoReturn:
@@ -85,5 +122,5 @@ def _refuse_semantics(value: object, immutable: object) -> NoReturn:
     raise ValueError("a tag has no meaning here")
 
 
-_ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], None]] = {float: _write_float}
+_NATIVE = frozenset({str, bytes, int, bool, type(None)})
 _NO_SEMANTICS = dict.fromkeys(_FOREIGN_TAGS, _refuse_semantics)

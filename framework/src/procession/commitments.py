@@ -66,5 +66,5 @@ def original_tags(message: Message) -> tuple[tuple[str, str], ...]:
     for entry in signed(message).values():
         tags = entry.get("original-tags", ())
         if isinstance(tags, tuple) and tags:
-            return tuple((str(tag["name"]), str(tag["value"])) for tag in tags)
+            return tuple((str(tag.at("name")), str(tag.at("value"))) for tag in tags if isinstance(tag, Message))
     return ()

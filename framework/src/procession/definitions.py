@@ -21,7 +21,7 @@ from procession.commitments import message_id, without_commitments
 from procession.errors import ConfigError, RequestError
 from procession.ids import hash_id, is_id
 from procession.machine import DEVICE, HALT, RECORD, Policy
-from procession.messages import Message, normalize_key
+from procession.messages import Message, freeze, is_private, normalize_key
 from procession.roles import Blob, Factory
 from procession.settings import HostSettings, host_settings
 from procession.stacks import StackOptions, entry_of
@@ -31,6 +31,8 @@ FILE_LIMIT = 1 << 20  # bytes of a definition file
 BLOB_LIMIT = 256 << 20  # bytes of a file that a definition names
 NESTING_LIMIT = 4  # stacks inside of stacks
 STACK = "stack@1.0"
+SCHEDULER = "scheduler@1.0"
+FIXED_KEYS = {"device": DEVICE, "type": "Process"}  # what makes a message a definition
 
 # Keys of the field that any definition may carry; what they mean is told by the devices that read them.
 FIELD_KEYS = frozenset(
@@ -49,7 +51,7 @@ class ProcessKeys:
     """Hold the keys of a definition that the kernel itself reads."""
 
     name: str = ""
-    scheduler_device: str = "scheduler@1.0"
+    scheduler_device: str = SCHEDULER
     execution_device: str = ""
     push_device: str = "push@1.0"
     on_failure: str = attrs.field(default=RECORD, validator=_is_policy)
@@ -101,13 +103,13 @@ def load_file(path: Path, catalogue: Catalogue) -> Loaded:
     raw = _parsed(path)
     files = _Files(path.parent)
     problems = unknown_keys(("process", "host"), raw, "")
-    process = raw.get("process")
-    if not isinstance(process, dict):
-        process, wrong = {}, ["process: missing; add a [process] table"]
-        problems += wrong
     checked = _Check(catalogue, files.read, strict=True)
-    definition = checked.definition(_with_tags(process, problems))
-    host, wrong = _host(raw, path.parent, catalogue)
+    process = raw.get("process")
+    if isinstance(process, dict):
+        definition = checked.definition(_with_tags(process, problems))
+    else:
+        definition, checked.problems = None, ["process: missing; add a [process] table"]
+    host, wrong = _host(raw, path.parent, catalogue, definition.scheduler if definition else "")
     problems += checked.problems + wrong
     if problems or definition is None:
         raise ConfigError(problems, where=str(path))
@@ -131,12 +133,13 @@ def options_of(factory: Factory, table: Mapping[str, Any], definition: Mapping[s
     return options
 
 
-def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue) -> tuple[HostSettings, list[str]]:
+def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue, scheduler: str) -> tuple[HostSettings, list[str]]:
     table = raw.get("host", {})
     if not isinstance(table, dict):
         return HostSettings(), ["host: is no table; write [host]"]
     settings, problems = host_settings(table, folder=folder, extensions=catalogue.settings())
     chosen = {"caches": ("cache", settings.cache.device), "snapshotters": ("snapshots", settings.snapshots.device)}
+    chosen |= {"schedulers": ("scheduler", scheduler)} if scheduler else {}
     for role, (name, device) in chosen.items():
         problems += _device_problems(catalogue, role, device, settings.of(name), f"host.{name}")
     return settings, problems
@@ -159,18 +162,25 @@ class _Check:
         self.strict = strict
         self.problems: list[str] = []
         self.known = set(keys_of(ProcessKeys)) | FIELD_KEYS | {"device", "tags"}
+        self.ids: dict[str, str] = {}  # of bytes that the definition's own keys name
 
     def definition(self, raw: Mapping[str, Any]) -> Definition | None:
         """Return the definition of raw keys, or None when it cannot be one."""
         raw = {normalize_key(key): value for key, value in raw.items()}
         keys = self._structured(ProcessKeys, raw, "process")
-        execution = (keys.execution_device if keys else "") or (STACK if "device-stack" in raw else "")
+        self.problems += [
+            f"process.{key}: {raw[key]!r:.60} makes no process; leave it out, or give {fixed!r}"
+            for key, fixed in FIXED_KEYS.items()
+            if raw.get(key, fixed) != fixed
+        ]
+        execution = raw.get("execution-device") or (STACK if "device-stack" in raw else "")
         if not execution:
             self.problems.append("process.execution-device: missing; name a device, or give a device-stack")
-        self._host_device("schedulers", keys.scheduler_device if keys else "", "process.scheduler-device")
-        rows = self._stage(execution, {}, raw, "process") if execution else {}
+        self._host_device("schedulers", raw.get("scheduler-device", SCHEDULER))
+        rows = self._stage(execution, {}, raw, "process") if execution and isinstance(execution, str) else {}
         if self.strict:
             self.problems += unknown_keys(self.known, raw, "process")
+            self.problems += [problem for problem in _unstorable(raw, "process") if self._is_new(problem)]
         if keys is None or self.problems:
             return None
         message = self._message(raw, rows)
@@ -183,14 +193,18 @@ class _Check:
         tags = raw.get("tags", {}) if self.strict else {}
         own = {key: value for key, value in raw.items() if not self.strict or key != "tags"}
         try:
-            return Message({"device": DEVICE, "type": "Process", **own, **tags, **checked})
+            return Message({**FIXED_KEYS, **own, **tags, **self.ids, **checked})
         except RequestError as error:
             self.problems.append(f"process: {error.what}")
             return None
 
-    def _host_device(self, role: str, device: str, path: str) -> None:
-        if device and device not in self.catalogue.factories(role):
-            self.problems.append(f"{path}: {self.catalogue.missing(role, device)}")
+    def _host_device(self, role: str, device: Any) -> None:
+        if isinstance(device, str) and device not in self.catalogue.factories(role):
+            self.problems.append(f"process.{role[:-1]}-device: {self.catalogue.missing(role, device)}")
+
+    def _is_new(self, problem: str) -> bool:
+        place = problem.partition(": ")[0]
+        return not any(known.startswith(f"{place}: ") for known in self.problems)
 
     def _stage(self, device: str, table: Mapping[str, Any], raw: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Check a stage; return its table (or the definition's keys) with blobs replaced by their ids."""
@@ -200,11 +214,13 @@ class _Check:
             self.problems.append(f"{path}.{place}: {self.catalogue.missing('stages', device)}")
             return dict(table)
         self.known |= set(keys_of(factory.options))
-        options = self._structured(factory.options, _merged(factory, table, raw), path)
+        merged = _merged(factory, table, raw)
+        options = self._structured(factory.options, merged, path, shared=merged.keys() - table.keys())
         if self.strict and path != "process":
             self.problems += unknown_keys(keys_of(factory.options), table, path)
-        own = raw if path == "process" else table
-        ids = {key: str(getattr(options, field.name)) for key, field in _blobs(factory) if options and key in own}
+        ids = {key: str(getattr(options, field.name)) for key, field in _blobs(factory) if options}
+        self.ids |= {key: found for key, found in ids.items() if key in raw and key not in table}
+        ids = {key: found for key, found in ids.items() if key in table}
         inner = self._inner(options, raw, path) if factory.options is StackOptions and options else {}
         return {**table, **ids, **inner}
 
@@ -225,10 +241,33 @@ class _Check:
         checked = self._stage(device, table, raw, path)
         return device if isinstance(entry, str) and not checked else {"device": device, **checked}
 
-    def _structured(self, cls: type[Any], table: Mapping[str, Any], path: str) -> Any:
+    def _structured(self, cls: type[Any], table: Mapping[str, Any], path: str, *, shared: Iterable[str] = ()) -> Any:
+        """Structure a table; the keys that ``shared`` names stand in the definition, not in the stage's table."""
         found, problems = structured(cls, table, path=path, read_blob=self.read_blob)
+        for key in shared:
+            problems = [_moved(problem, f"{path}.{key}", f"process.{key}") for problem in problems]
         self.problems += [problem for problem in problems if problem not in self.problems]
         return found
+
+
+def _moved(problem: str, old: str, new: str) -> str:
+    return new + problem[len(old) :] if problem.startswith((f"{old}:", f"{old}.", f"{old}[")) else problem
+
+
+def _unstorable(value: Any, path: str) -> list[str]:
+    """Return a problem for each value that no message can hold, and each key that it would not keep."""
+    if isinstance(value, Mapping):
+        lost = [
+            f"{path}.{key}: a private key is not kept; rename it" for key in value if is_private(normalize_key(key))
+        ]
+        return lost + [problem for key, item in value.items() for problem in _unstorable(item, f"{path}.{key}")]
+    if isinstance(value, list):
+        return [problem for i, item in enumerate(value) for problem in _unstorable(item, f"{path}[{i}]")]
+    try:
+        freeze(value)
+    except RequestError as error:
+        return [f"{path}: {error.what}; give it as text"]
+    return []
 
 
 def _merged(factory: Factory, table: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,5 +329,6 @@ def _with_tags(process: Mapping[str, Any], problems: list[str]) -> Mapping[str, 
     if not isinstance(tags, Mapping):
         problems.append("process.tags: is no table; write [process.tags]")
         return {key: value for key, value in process.items() if key != "tags"}
-    problems += [f"process.tags.{key}: stands in [process] too; keep one" for key in tags if key in process]
+    own = {normalize_key(key) for key in process}
+    problems += [f"process.tags.{key}: stands in [process] too; keep one" for key in tags if normalize_key(key) in own]
     return process

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from procession.errors import CacheError, ProcessionError, ScheduleError
+from procession.errors import CacheError, ComputeError, ProcessionError, ScheduleError, SnapshotError
 from procession.machine import initial_state, transition
 from procession.messages import Message
 from procession.process import Compiled
@@ -24,6 +24,7 @@ from procession.roles import Cache, Live, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment
 
 PAGE_SLOTS = 256  # assignments read at once
+FOREIGN = "foreign-snapshot"
 
 StateOf = Callable[[Record], Message]  # what a record keeps of its state
 
@@ -70,7 +71,11 @@ class Executor:
     def step(self, assignment: Assignment) -> Result:
         """Compute the next slot."""
         begun = time.perf_counter()
-        result = transition(self.stage, self.state, assignment, self.process.definition.policy)
+        try:
+            result = transition(self.stage, self.state, assignment, self.process.definition.policy)
+            _ = result.state.digest  # hashed here, where a state that is too deep to hash is still this slot's
+        except RecursionError as error:
+            raise _too_deep(assignment) from error
         self.state, self.at = result.state, assignment.slot
         self.spent += time.perf_counter() - begun
         return result
@@ -96,15 +101,15 @@ def fresh(process: Compiled) -> Executor:
 
 def restored(process: Compiled, services: Services, slot: int, state_of: StateOf) -> Executor:
     """Return an executor at the newest point at or below a slot that can be restored, else before slot 0."""
-    below = slot
-    while (record := services.cache.latest(process.id, below, with_snapshot=True)) is not None:
+    below, foreign = slot, False
+    while below >= 0 and (record := services.cache.latest(process.id, below, with_snapshot=True)) is not None:
         try:
             return _restore(process, services, record, state_of)
         except (ProcessionError, OSError) as error:
-            services.report(process.id, record.slot, _passed_over(error, process, record))
-            below = record.slot - 1
-            if below < 0:
-                break
+            passed = _passed_over(error, process, record)
+            if passed.kind != FOREIGN or not foreign:  # of many that another version made, the first says it
+                services.report(process.id, record.slot, passed)
+            foreign, below = foreign or passed.kind == FOREIGN, record.slot - 1
     return fresh(process)
 
 
@@ -123,6 +128,8 @@ def assignments(services: Services, process: str, first: int, last: int) -> Iter
 
 def _restore(process: Compiled, services: Services, record: Record, state_of: StateOf) -> Executor:
     assert record.snapshot is not None
+    if record.fingerprint != process.fingerprint:
+        raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
     parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), process.fingerprint)
     state = state_of(record)
     stage = process.build()
@@ -144,6 +151,12 @@ def _passed_over(error: Exception, process: Compiled, record: Record) -> Process
     place = f"process {process.id}, snapshot of slot {record.slot}"
     known = error if isinstance(error, ProcessionError) else CacheError(str(error))
     return type(known)(known.what, where=place, kind=known.kind, remedy="passed over; the slots are replayed")
+
+
+def _too_deep(assignment: Assignment) -> ComputeError:
+    facts: dict[str, str | int] = {"process": assignment.process, "slot": assignment.slot}
+    place = f"process {assignment.process}, slot {assignment.slot}"
+    return ComputeError("the state is nested too deeply for this host", where=place, kind="too-deep", facts=facts)
 
 
 def _gap(process: str, slot: int) -> ScheduleError:

@@ -39,8 +39,8 @@ def submissions(
             raise error.at(f"schedule entry {index}", entry=index) from error
 
 
-def _submission(entry: Mapping[str, Any], definition: Message | None, *, trust_ids: bool) -> Submission:
-    raw = entry.get("message")
+def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> Submission:
+    raw = entry.get("message") if isinstance(entry, Mapping) else None
     if not isinstance(raw, Mapping):
         raise _refused("'message' is missing", "give the message as an object")
     given = Given(_whole(entry, "slot"), _whole(entry, "timestamp"), _whole(entry, "block-height"), _chain(entry))
@@ -61,7 +61,8 @@ def _ao_message(raw: Mapping[str, Any], definition: Message | None, trust_ids: b
         raise _refused(f"{given_id!r:.60} is no id", "an id is 43 characters of base64url")
     if not trust_ids:
         raise _refused(f"no signature proves the id {given_id}", "say --trust-ids to take it at its word")
-    tags = tuple(_tag(tag) for tag in raw.get("Tags", ()))
+    listed = raw.get("Tags", ())
+    tags = tuple(_tag(tag) for tag in (listed if isinstance(listed, list | tuple) else (listed,)))
     rows: dict[str, Any] = {tag["name"]: tag["value"] for tag in tags}
     rows |= {key: raw[name] for name, key in _MEMBERS.items() if raw.get(name)}
     sender = raw.get("From", owner)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from procession.commitments import KEY, message_id
+from procession.commitments import KEY, message_id, signed
 from procession.errors import RequestError
 from procession.messages import Message, encode
 from procession.roles import CommitmentScheme, Scheduler
@@ -25,19 +25,26 @@ def submission_of(message: Mapping[str, Any], schemes: Mapping[str, CommitmentSc
     if not isinstance(message, Mapping):
         raise _refused(f"{type(message).__name__} is no message", "give a map of keys and values", "message")
     offered = (message if isinstance(message, Message) else Message(message)).public()
-    size = len(encode(offered))
+    return bounded(Submission(offered, message_id(offered), recognised_by=_verified(offered, schemes)))
+
+
+def bounded(submission: Submission) -> Submission:
+    """Return a submission whose message can be kept and read again. RequestError if it is too large or too deep."""
+    size = len(encode(submission.message))
     if size > MESSAGE_LIMIT:
         raise _refused(f"a message of {size} bytes", f"at most {MESSAGE_LIMIT} are taken", "too-large")
-    return Submission(offered, message_id(offered), recognised_by=_verified(offered, schemes))
+    return submission
 
 
 def check_same(process: str, submission: Submission, scheduler: Scheduler) -> None:
     """Refuse an entry of a schedule made elsewhere whose slot holds something else here."""
     assert submission.given is not None
-    (held,) = scheduler.read(process, submission.given.slot, submission.given.slot)
-    if held.message_id != submission.message_id or held.timestamp != submission.given.timestamp:
+    given = submission.given
+    (held,) = scheduler.read(process, given.slot, given.slot)
+    offered = (submission.message_id, given.timestamp, given.block_height, given.chain or held.chain)
+    if offered != (held.message_id, held.timestamp, held.block_height, held.chain):
         raise RequestError(
-            f"slot {held.slot} holds message {held.message_id} already, not {submission.message_id}",
+            f"slot {held.slot} holds message {held.message_id} already, at another place than {submission.message_id}",
             where=f"process {process}",
             kind="conflict",
             facts={"process": process, "slot": held.slot},
@@ -54,7 +61,7 @@ def _verified(message: Message, schemes: Mapping[str, CommitmentScheme]) -> tupl
         if scheme is None or not scheme.verify(message, name):
             text = f"commitment {name!r} is verified by no installed scheme"
             raise _refused(text, "send the message without it", "unverified")
-    return tuple(names)
+    return tuple(name for name in names if name in signed(message))  # an alias without a signer recognises nobody
 
 
 def _refused(what: str, remedy: str, kind: str) -> RequestError:

@@ -2,7 +2,8 @@
 
 Rules
 -----
-* Bytes are ``{"$bytes": "<base64url>"}``; a float that JSON cannot say is ``{"$float": "nan"}``.
+* Bytes are ``{"$bytes": "<base64url>"}``; a float that JSON cannot say is ``{"$float": "nan"}``;
+  a map that would be taken for one of these is ``{"$map": [[key, value]]}``.
 * Keys come in canonical order; ``from_json(to_json(value))`` is the value.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from procession.errors import RequestError
@@ -18,6 +20,7 @@ from procession.messages import Message, freeze
 
 _BYTES = "$bytes"
 _FLOAT = "$float"
+_MAP = "$map"
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -26,7 +29,10 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     >>> to_json(Message({"b": 1.0, "a": [True, b"\\xff"]}))
     '{"a": [true, {"$bytes": "_w"}], "b": 1.0}'
     """
-    return json.dumps(_thawed(value), ensure_ascii=False, indent=indent)
+    try:
+        return json.dumps(_thawed(value), ensure_ascii=False, indent=indent)
+    except RecursionError as error:
+        raise _refused("the value is nested too deeply to be shown; ask for a part of it") from error
 
 
 def from_json(text: str | bytes, *, limit: int) -> Any:
@@ -36,13 +42,14 @@ def from_json(text: str | bytes, *, limit: int) -> Any:
     try:
         raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
         return freeze(raw)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _refused(f"not JSON: {error}") from error
 
 
 def _thawed(value: Any) -> Any:
     if isinstance(value, Message):
-        return {key: _thawed(item) for key, item in value.items()}
+        rows = {key: _thawed(item) for key, item in value.items()}
+        return {_MAP: list(rows.items())} if len(rows) == 1 and rows.keys() <= _FORMS.keys() else rows
     if isinstance(value, tuple | list):
         return [_thawed(item) for item in value]
     if isinstance(value, bytes):
@@ -53,12 +60,17 @@ def _thawed(value: Any) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
-    if len(pairs) == 1 and pairs[0][0] == _BYTES:
-        text = str(pairs[0][1])
-        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if len(pairs) == 1 and pairs[0][0] == _FLOAT:
-        return float(pairs[0][1])
-    return dict(pairs)
+    form = _FORMS.get(pairs[0][0]) if len(pairs) == 1 else None
+    return form(pairs[0][1]) if form else dict(pairs)
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r:.40} under {_BYTES} is no text")
+    return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+_FORMS: Mapping[str, Callable[[Any], Any]] = {_BYTES: _bytes, _FLOAT: float, _MAP: dict}
 
 
 def _no_constant(name: str) -> NoReturn:

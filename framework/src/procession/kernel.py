@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,28 +13,24 @@ import attrs
 
 from procession import process as builtin
 from procession.definitions import Definition, definition_of, load_file
-from procession.errors import CacheError, ConfigError, ProcessionError, RequestError
-from procession.executors import Cadence, Services
-from procession.folders import DataFolder
+from procession.errors import ConfigError, RequestError
 from procession.foreign import submissions
-from procession.ids import from_id, to_id
-from procession.intake import check_same, submission_of
+from procession.hosts import Host, close_all, unknown_process
+from procession.ids import to_id
+from procession.intake import bounded, check_same, submission_of
 from procession.messages import EMPTY, Message
 from procession.paths import parse
 from procession.process import compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
-from procession.roles import Scheduler, Site
+from procession.roles import Scheduler
 from procession.schedules import Assignment, Clock, Head, Submission, Tick
-from procession.settings import HostSettings, seconds
-from procession.structuring import structured
+from procession.settings import HostSettings
 from procession.worker import Worker
 
 TIMEOUT = 600.0  # seconds a caller waits who does not say
 PAGE = 1000  # assignments read or loaded at once
-
-log = logging.getLogger("procession")
 
 
 def system_clock() -> Tick:
@@ -63,17 +58,9 @@ class Kernel:
         self.settings = settings
         self.definition: Definition | None = None
         self._blobs: Mapping[str, bytes] = {}
-        self._folder = DataFolder(data or settings.data, read_only=read_only)
-        self._site = Site(self._folder.path, read_only, clock)
-        self._lock = threading.RLock()
-        self._schedulers: dict[str, Scheduler] = {}
+        self._host = Host(registry, settings, data=data, read_only=read_only, clock=clock)
+        self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
-        try:
-            self._cache = self._host_device("caches", settings.cache.device, "cache")
-            self._snapshotter = self._host_device("snapshotters", settings.snapshots.device, "snapshots")
-        except BaseException:
-            self._folder.close()
-            raise
         self._resolver = Resolver(registry.keys, self._message)
 
     @classmethod
@@ -107,11 +94,9 @@ class Kernel:
     def close(self) -> None:
         """Snapshot what runs, finish what is queued, and let go of the data folder."""
         with self._lock:
-            closing = [worker.close for worker in self._workers.values()]
-            closing += [scheduler.close for scheduler in self._schedulers.values()]
-            closing += [self._cache.close, self.registry.close, self._folder.close]
-            self._workers, self._schedulers = {}, {}
-        _close_all(closing)
+            closing = [*(worker.close for worker in self._workers.values()), self._host.close, self.registry.close]
+            self._workers = {}
+        close_all(closing)
 
     # -- processes
 
@@ -124,13 +109,12 @@ class Kernel:
 
     def process(self, process_id: str) -> Process:
         """Return a process that is here. RequestError (kind ``unknown-process``) if it is not."""
-        self._scheduler_of(process_id)
+        self._host.scheduler_of(process_id)
         return Process(self, process_id)
 
     def processes(self) -> Sequence[str]:
         """Return the ids of the processes here."""
-        self._scheduler("scheduler@1.0")
-        return [process for scheduler in self._schedulers.values() for process in scheduler.processes()]
+        return [process for scheduler in self._host.schedulers() for process in scheduler.processes()]
 
     def load(
         self,
@@ -143,10 +127,11 @@ class Kernel:
 
         ``definition`` gives slot 0 the keys it lacks; ``trust_ids`` takes ids that no signature proves.
         """
-        entries = submissions(schedule, definition=definition, trust_ids=trust_ids)
+        entries = map(bounded, submissions(schedule, definition=definition, trust_ids=trust_ids))
         first = next(entries, None)
-        if first is None:
-            raise RequestError("the schedule is empty", where="load", kind="message")
+        if first is None or (first.given and first.given.slot):
+            raise RequestError("the schedule does not begin with slot 0, the definition", where="load", kind="message")
+        first = attrs.evolve(first, recognised_by=(first.message_id,))
         scheduler = self._prepare(definition_of(first.message, self.registry))
         page = [first]
         for submission in entries:
@@ -170,22 +155,28 @@ class Kernel:
     def schedule(self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
         """Add a message; it is on disk when this returns."""
         submission = attrs.evolve(self._submission(message), idempotency_key=idempotency_key)
-        return self._assign(self._scheduler_of(process), process, [submission])[0]
+        return self._assign(self._host.scheduler_of(process), process, [submission])[0]
 
-    def schedule_many(self, process: str, messages: Sequence[Mapping[str, Any]]) -> Sequence[Assignment]:
-        """Add messages in one commit, all or none."""
+    def schedule_many(
+        self, process: str, messages: Sequence[Mapping[str, Any]], *, idempotency_keys: Sequence[str] | None = None
+    ) -> Sequence[Assignment]:
+        """Add messages in one commit, all or none; ``idempotency_keys`` are one for each."""
         offered = [self._submission(message) for message in messages]
-        return self._assign(self._scheduler_of(process), process, offered)
+        if idempotency_keys is not None:
+            pairs = zip(offered, idempotency_keys, strict=True)
+            offered = [attrs.evolve(submission, idempotency_key=key) for submission, key in pairs]
+        return self._assign(self._host.scheduler_of(process), process, offered)
 
     def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
         """Return the assignments of slots first..last, as far as there are any."""
-        return self._scheduler_of(process).read(process, first, last)
+        _check_slot(first)
+        return self._host.scheduler_of(process).read(process, first, last)
 
     def head(self, process: str) -> Head:
         """Return the last slot of a process and its chain value."""
-        head = self._scheduler_of(process).head(process)
+        head = self._host.scheduler_of(process).head(process)
         if head is None:
-            raise _unknown(process)
+            raise unknown_process(process)
         return head
 
     def log(self, process: str, first: int = 0, last: int | None = None) -> Iterator[Assignment]:
@@ -236,10 +227,11 @@ class Kernel:
 
     def _prepare(self, definition: Definition) -> Scheduler:
         """Keep the bytes that a definition names, and see that its devices build, before slot 0 is given out."""
-        for content in self._blobs.values() if self.definition == definition else ():
-            self._cache.put_blob(content)
+        for content in self._blobs.values():  # also for a definition that an imported schedule completes
+            self._host.cache.put_blob(content)
+        self._blobs = {}
         with self._lock:
-            scheduler = self._scheduler(definition.scheduler)
+            scheduler = self._host.scheduler(definition.scheduler)
             if definition.id not in self._workers:
                 worker = self._new_worker(definition, scheduler)
                 worker.process.build().close()
@@ -268,8 +260,7 @@ class Kernel:
         if isinstance(at, str):
             return self._slot_of_message(process, at)
         head = self.head(process).slot
-        if type(at) is not int or at < 0:
-            raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")
+        _check_slot(at)
         if at > head:
             text = f"slot {at} is beyond the schedule, whose head is slot {head}"
             facts: dict[str, Any] = {"process": process, "slot": at, "head": head}
@@ -277,7 +268,7 @@ class Kernel:
         return at
 
     def _slot_of_message(self, process: str, message: str) -> int:
-        slot = self._scheduler_of(process).find(process, message)
+        slot = self._host.scheduler_of(process).find(process, message)
         if slot is None:
             text = f"no slot holds a message {message}"
             raise RequestError(text, where=f"process {process}", kind="unknown-message", facts={"process": process})
@@ -285,29 +276,16 @@ class Kernel:
 
     def _message(self, name: str) -> Message | None:
         try:
-            found = self._scheduler_of(name).read(name, 0, 0)
+            found = self._host.scheduler_of(name).read(name, 0, 0)
         except RequestError:
             return None
         return found[0].message if found else None
-
-    def _scheduler_of(self, process: str) -> Scheduler:
-        for device in self.registry.factories("schedulers"):
-            scheduler = self._scheduler(device)
-            if scheduler.head(process) is not None:
-                return scheduler
-        raise _unknown(process)
-
-    def _scheduler(self, device: str) -> Scheduler:
-        with self._lock:
-            if device not in self._schedulers:
-                self._schedulers[device] = self._host_device("schedulers", device, "scheduler")
-            return self._schedulers[device]
 
     def _worker(self, process: str) -> Worker:
         worker = self._workers.get(process)
         if worker is not None:
             return worker
-        scheduler = self._scheduler_of(process)
+        scheduler = self._host.scheduler_of(process)
         definition = definition_of(scheduler.read(process, 0, 0)[0].message, self.registry)
         with self._lock:
             if process not in self._workers:
@@ -315,34 +293,8 @@ class Kernel:
             return self._workers[process]
 
     def _new_worker(self, definition: Definition, scheduler: Scheduler) -> Worker:
-        kept = self.settings.cache.keep
-        kept = definition.cache_keys if kept is None else None if kept == "all" else tuple(kept)
-        snapshots = self.settings.snapshots
-        services = Services(
-            scheduler=scheduler,
-            cache=self._cache,
-            snapshotter=self._snapshotter,
-            cadence=Cadence(snapshots.every, seconds(snapshots.replay_budget)),
-            keep=kept,
-            read_only=self._site.read_only,
-            watch=self.registry.watch,
-        )
-        return Worker(compile_process(definition, self.registry, self._blob), services)
-
-    def _blob(self, blob_id: str) -> bytes:
-        try:
-            content: bytes = self._cache.get_blob(from_id(blob_id))
-            return content
-        except CacheError as error:
-            remedy = "spawn the process from its definition file, which brings the bytes"
-            raise RequestError(error.what, where=f"bytes {blob_id}", remedy=remedy, kind="missing-blob") from error
-
-    def _host_device(self, role: str, device: str, table: str) -> Any:
-        factory = self.registry.factory(role, device)
-        options, problems = structured(factory.options, self.settings.of(table), path=f"host.{table}", read_blob=str)
-        if problems:
-            raise ConfigError(problems)
-        return factory.build(options, self._site)
+        services = self._host.services(scheduler, definition.cache_keys)
+        return Worker(compile_process(definition, self.registry, self._host.blob), services)
 
 
 @attrs.frozen
@@ -386,20 +338,6 @@ def _deadline(timeout: float | None) -> float:
     return time.monotonic() + (TIMEOUT if timeout is None else timeout)
 
 
-def _unknown(process: str) -> RequestError:
-    text = f"there is no process {process:.80}"
-    return RequestError(
-        text, where="process", remedy="spawn it first", kind="unknown-process", facts={"process": process}
-    )
-
-
-def _close_all(closing: Sequence[Callable[[], None]]) -> None:
-    errors: list[Exception] = []
-    for close in closing:
-        try:
-            close()
-        except (ProcessionError, OSError) as error:
-            log.warning("while closing: %s", error)
-            errors.append(error)
-    if errors:
-        raise errors[0]
+def _check_slot(at: object) -> None:
+    if type(at) is not int or at < 0:
+        raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")

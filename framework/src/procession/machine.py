@@ -5,7 +5,8 @@ Rules
 * ``results`` begins empty at every slot; private rows end with the slot.
 * A failure leaves the state of the slot before, live parts included, and stands under ``results/error``.
 * A halt is state: later slots record ``halted`` until an address of ``halt-release`` releases it.
-* ``process``, ``device``, ``at-slot``, ``initialized`` and ``halted`` are the machine's own keys.
+* ``process``, ``device``, ``at-slot``, ``initialized`` and ``halted`` are the machine's own keys: neither a
+  definition nor a stage sets them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import attrs
 
 from procession.commitments import committers, without_commitments
 from procession.errors import PluginError
-from procession.messages import EMPTY, Message
+from procession.messages import EMPTY, UNSET, Message
 from procession.results import Failure, Result
 from procession.roles import Fail, NotHandled, Ok, Pass, Skip, Stage, Verdict
 from procession.schedules import Assignment
@@ -36,7 +37,8 @@ class Policy:
 
 def initial_state(definition: Message) -> Message:
     """Return the state before slot 0: the definition's keys, and the definition under ``process``."""
-    return without_commitments(definition).set({"device": DEVICE, "process": definition}, explicit=True)
+    begun = without_commitments(definition).without("at-slot", "initialized", "halted", "results")
+    return begun.set({"device": DEVICE, "process": definition}, explicit=True)
 
 
 def transition(stage: Stage, state: Message, assignment: Assignment, policy: Policy) -> Result:
@@ -83,8 +85,9 @@ def _finished(before: Message, after: Message, assignment: Assignment) -> Result
         "device": DEVICE,
         "initialized": "true",
         "at-slot": assignment.slot,
+        "halted": UNSET,
     }
-    return Result(assignment.slot, after.public().without("halted").set(own, explicit=True))
+    return Result(assignment.slot, after.public().set(own, explicit=True))
 
 
 def _failed(state: Message, assignment: Assignment, verdict: Fail, policy: Policy) -> Result:

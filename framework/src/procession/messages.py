@@ -12,24 +12,24 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from procession import tries
-from procession.canonical import MAX_DEPTH, dumps, loads, refusal
+from procession import canonical, tries
+from procession.canonical import MAX_DEPTH, checked_integer, dumps, loads, not_a_value, refusal
 from procession.errors import RequestError
 from procession.ids import keeps_case, to_id
-from procession.tries import REMOVED, Branch, Node, Rows
+from procession.tries import REMOVED, Branch, Node, Rows, Table, table_of
 
-FLAT_LIMIT = 64  # keys of a message that is one flat map
-MAX_BITS = 256  # of an integer
+FLAT_LIMIT = tries.FLAT_LIMIT
+MAX_BITS = canonical.MAX_BITS
 
 Value: TypeAlias = "bytes | str | int | float | bool | tuple[Value, ...] | Message | None"
 
 _PRIVATE = re.compile(r"priv(ate)?($|[._/-])")
 _UPPER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
-_PLAIN_TYPES = frozenset({str, bytes, bool, type(None)})
+_PLAIN_TYPES = frozenset({bytes, bool, float, type(None)})
 
 
 class Atom(Enum):
@@ -51,9 +51,9 @@ def normalize_key(key: str | int) -> str:
     """
     if type(key) is not str:
         if isinstance(key, bool) or not isinstance(key, int | str):
-            raise _bad(f"a key is text, not {type(key).__name__}")
+            raise not_a_value(f"a key is text, not {type(key).__name__}")
         return normalize_key(str(key))
-    if keeps_case(key):
+    if len(key) > 41 and keeps_case(key):
         return key
     return key.lower() if key.isascii() else checked_text(key).translate(_UPPER)
 
@@ -83,12 +83,12 @@ class Message(Node, Mapping[str, Any]):
     def __init__(self, rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
         public, private = frozen_rows(rows)
-        self._read: Callable[[bytes], Rows | Branch] | None = None
+        self._read: Callable[[bytes], Table] | None = None
         self._private: Rows = private
-        self._rows: Rows | Branch | None = shaped(public)
+        self._rows: Table | None = table_of(public)
 
     @classmethod
-    def of_rows(cls, rows: Rows | Branch | None, private: Rows | None = None) -> Message:
+    def of_rows(cls, rows: Table | None, private: Rows | None = None) -> Message:
         """Return a message of rows that are frozen and in canonical order already."""
         message = cls.__new__(cls)
         Node.__init__(message)
@@ -98,17 +98,18 @@ class Message(Node, Mapping[str, Any]):
         return message
 
     @classmethod
-    def stored(cls, digest: bytes, read: Callable[[bytes], Rows | Branch]) -> Message:
+    def stored(cls, digest: bytes, read: Callable[[bytes], Table]) -> Message:
         """Return the message of a digest, its rows read when first looked into."""
         message = cls.of_rows(None)
         message._digest = digest
         message._read = read
+        message.clean = True
         return message
 
     # -- reading
 
     @property
-    def table(self) -> Rows | Branch:
+    def table(self) -> Table:
         """Return the rows, as a flat map or a trie, reading them the first time."""
         if self._rows is None:
             assert self._read is not None
@@ -125,7 +126,7 @@ class Message(Node, Mapping[str, Any]):
         """Return the value of a public key, or the default."""
         table = self.table
         if type(table) is dict:
-            value = table.get(key, REMOVED)
+            value = table.get(key, REMOVED)  # type: ignore[arg-type]  # an integer is in no table
             return table.get(normalize_key(key), default) if value is REMOVED else value
         return tries.find(table, normalize_key(key), default)  # type: ignore[arg-type]
 
@@ -143,15 +144,19 @@ class Message(Node, Mapping[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        table = self.table
-        return iter(table if type(table) is dict else tries.in_order(tries.rows_of(table)))  # type: ignore[arg-type]
+        return iter(tries.ordered(self.table))
 
     def __len__(self) -> int:
         table = self.table
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and self.get(key, REMOVED) is not REMOVED
+        known = isinstance(key, str | int) and not isinstance(key, bool)
+        return known and self.get(key, REMOVED) is not REMOVED  # type: ignore[arg-type]
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the rows in canonical order, a trie walked once."""
+        return tries.ordered(self.table).items()
 
     @property
     def private(self) -> Mapping[str, Any]:
@@ -173,46 +178,40 @@ class Message(Node, Mapping[str, Any]):
         """Return this message with changes merged in, maps into maps.
 
         ``UNSET`` removes a key and ``UNDEFINED`` leaves it alone; with ``explicit`` maps
-        replace maps. Private rows stay as they are, and so do private keys in the changes.
+        replace maps. Private rows stay as they are; private keys in the changes are left out.
 
         >>> Message({"a": {"x": 1}}).set({"a": {"y": 2}})["a"].plain()
         {'x': 1, 'y': 2}
         """
-        rows: Rows = {}
-        for key, value in changes.items():
-            key = normalize_key(key)
-            if value is not UNDEFINED and not is_private(key):
-                rows[key] = self._merged_value(key, value, explicit)
-        return self._replaced(rows)
+        return self._merged(changes, explicit, 1)
 
     def put(self, path: str, value: Any) -> Message:
-        """Return this message with the value at a path, maps made where there are none."""
-        first, *rest = _parts(path) or ("",)
-        key = normalize_key(first)
-        if rest:
-            below = self.get(key)
-            below = below if isinstance(below, Message) else EMPTY
-            return self._replaced({key: below.put("/".join(rest), value)})
-        return self._replaced({key: REMOVED if value is UNSET else freeze(value)})
+        """Return this message with the value at a path, maps made where there are none; a private one is left out."""
+        parts = _parts(path) or [""]
+        return self._put(parts, value, 1) if len(parts) <= MAX_DEPTH else _too_deep()
 
     def without(self, *keys: str) -> Message:
         """Return this message without some keys of its first level."""
-        return self._replaced({normalize_key(key): REMOVED for key in keys})
+        present = {normalize_key(key): REMOVED for key in keys if key in self}
+        return self._replaced(present) if present else self
 
     def public(self) -> Message:
-        """Return this message without its private rows, nor any below."""
-        rows = self.table
-        if isinstance(rows, dict):
-            cleaned = {key: _public(value) for key, value in rows.items()}
-            changed = any(cleaned[key] is not rows[key] for key in rows)
-            return Message.of_rows(cleaned) if changed or self._private else self
-        return Message.of_rows(rows) if self._private else self
+        """Return this message without its private rows, nor any below; what was clean once is not looked at again."""
+        if self.clean:
+            return self
+        table = self.table
+        rows = tries.cleaned(table, _public)
+        message = self if rows is table and not self._private else Message.of_rows(rows)
+        if rows is table:
+            message._encoded, message._digest, message.saved_in = self._encoded, self._digest, self.saved_in
+        message.clean = True
+        return message
 
     def with_private(self, key: str, value: object) -> Message:
         """Return this message with a private row, any Python object, beside the public ones."""
         name = normalize_key(key)
         if not is_private(name):
-            raise _bad(f"{name!r} is no private key; those begin with 'priv' or 'private'")
+            raise not_a_value(f"{name!r} is no private key; those begin with 'priv' or 'private'")
         copy = Message.of_rows(self.table, {**self._private, name: value})
         copy._encoded, copy._digest, copy.saved_in = self._encoded, self._digest, self.saved_in
         return copy
@@ -222,7 +221,10 @@ class Message(Node, Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Message):
             return self is other or self.digest == other.digest
-        return isinstance(other, Mapping) and self == Message(other)
+        try:
+            return isinstance(other, Mapping) and self == Message(other)
+        except RequestError:
+            return False  # a map that is no message
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -242,7 +244,7 @@ class Message(Node, Mapping[str, Any]):
     @property
     def linked(self) -> bool:
         """Tell whether a parent holds this message as a link."""
-        return self._rows is None or len(self.encoded) > tries.INLINE_LIMIT
+        return self._read is not None or len(self.encoded) > tries.INLINE_LIMIT
 
     def _encode(self) -> bytes:
         table = self.table
@@ -250,23 +252,35 @@ class Message(Node, Mapping[str, Any]):
 
     # -- inside
 
-    def _merged_value(self, key: str, value: Any, explicit: bool) -> Any:
+    def _merged(self, changes: Mapping[Any, Any], explicit: bool, depth: int) -> Message:
+        rows: Rows = {} if depth <= MAX_DEPTH else _too_deep()
+        for key, value in changes.items():
+            key = normalize_key(key)
+            if value is not UNDEFINED and not is_private(key):
+                rows[key] = self._merged_value(key, value, explicit, depth)
+        return self._replaced(rows)
+
+    def _merged_value(self, key: str, value: Any, explicit: bool, depth: int) -> Any:
         if value is UNSET:
             return REMOVED
+        if explicit or not isinstance(value, Mapping):
+            return freeze(value, depth)
         old = self.get(key)
-        if isinstance(value, Mapping) and not explicit:
-            return (old if isinstance(old, Message) else EMPTY).set(value)
-        return freeze(value)
+        if isinstance(old, Message):
+            return old._merged(value, False, depth + 1)
+        return value.public() if isinstance(value, Message) else EMPTY._merged(value, False, depth + 1)
+
+    def _put(self, parts: list[str], value: Any, depth: int) -> Message:
+        key = normalize_key(parts[depth - 1])
+        if is_private(key):
+            return self
+        if depth == len(parts):
+            return self._replaced({key: REMOVED if value is UNSET else freeze(value)})
+        below = self.get(key)
+        return self._replaced({key: (below if isinstance(below, Message) else EMPTY)._put(parts, value, depth + 1)})
 
     def _replaced(self, changes: Rows) -> Message:
-        table = self.table
-        if isinstance(table, Branch):
-            branch = tries.merged(table, changes)
-            small = branch.count <= FLAT_LIMIT
-            return Message.of_rows(tries.in_order(tries.rows_of(branch)) if small else branch, self._private)
-        grown = any(key not in table for key in changes)
-        rows = {key: value for key, value in {**table, **changes}.items() if value is not REMOVED}
-        return Message.of_rows(shaped(rows) if grown else rows, self._private)
+        return Message.of_rows(tries.replaced(self.table, changes), self._private)
 
 
 def value_below(value: Any, part: str, default: Any = None) -> Any:
@@ -284,8 +298,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def encode(value: Any) -> bytes:
-    """Return the bytes of a value for the wire: whole, without links."""
-    return dumps(_sorted_plain(freeze(value)))
+    """Return the bytes of a value for the wire: whole, without links, and never deeper than ``decode`` takes."""
+    return dumps(_whole(freeze(value), 0))
 
 
 def decode(content: bytes, *, limit: int) -> Value:
@@ -305,23 +319,27 @@ def freeze(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isascii() else checked_text(value)
-    if kind in _PLAIN_TYPES or isinstance(value, Message | float):
+    if kind in _PLAIN_TYPES or isinstance(value, Node):
         return value
     if isinstance(value, int):
         return checked_integer(value)
-    if depth > MAX_DEPTH:
-        raise _bad(f"nested deeper than {MAX_DEPTH} levels")
+    if depth >= MAX_DEPTH:
+        _too_deep()
     if isinstance(value, Mapping):
         public, private = frozen_rows(value, depth + 1)
-        return Message.of_rows(shaped(public), private)
+        return Message.of_rows(table_of(public), private)
     if isinstance(value, list | tuple):
         return tuple([freeze(item, depth + 1) for item in value])
-    if isinstance(value, bytearray | memoryview):
+    if isinstance(value, str):
+        return checked_text(str.__str__(value))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise _bad(f"{kind.__name__} is no value of a message")
+    raise not_a_value(f"{kind.__name__} is no value of a message")
 
 
-def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int = 0) -> tuple[Rows, Rows]:
+def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int = 1) -> tuple[Rows, Rows]:
     """Return the public and the private rows of a map, keys normalised and values frozen."""
     public: Rows = {}
     private: Rows = {}
@@ -334,27 +352,13 @@ def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int 
     return public, private
 
 
-def shaped(rows: Rows) -> Rows | Branch:
-    """Return rows as a message holds them: in canonical order, or as a trie when many."""
-    if len(rows) > FLAT_LIMIT:
-        return tries.build(rows)
-    return tries.in_order(rows.items())
-
-
 def checked_text(text: str) -> str:
     """Return a text that UTF-8 can say; a lone surrogate is refused."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _bad("a text holds a lone surrogate, which UTF-8 cannot say") from None
+        raise not_a_value("a text holds a lone surrogate, which UTF-8 cannot say") from None
     return text
-
-
-def checked_integer(number: int) -> int:
-    """Return an integer of at most ``MAX_BITS`` bits."""
-    if number.bit_length() > MAX_BITS:
-        raise _bad(f"an integer of {number.bit_length()} bits, at most {MAX_BITS} are kept")
-    return int(number)
 
 
 def _parts(path: str) -> list[str]:
@@ -362,13 +366,13 @@ def _parts(path: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
+    if type(value) is Message:
         return value.plain()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _public(value: Any) -> Any:
-    if isinstance(value, Message):
+    if type(value) is Message:
         return value.public()
     if isinstance(value, tuple):
         items = tuple([_public(item) for item in value])
@@ -376,14 +380,19 @@ def _public(value: Any) -> Any:
     return value
 
 
-def _sorted_plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return {key: _sorted_plain(value[key]) for key in value}
-    return [_sorted_plain(item) for item in value] if isinstance(value, tuple) else value
+def _whole(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is not Message and kind is not tuple:
+        return value
+    if depth >= MAX_DEPTH:
+        _too_deep()
+    if kind is tuple:
+        return [_whole(item, depth + 1) for item in value]
+    return {key: _whole(item, depth + 1) for key, item in value.items()}
 
 
-def _bad(what: str) -> RequestError:
-    return RequestError(what, where="message", kind="message")
+def _too_deep() -> NoReturn:
+    raise not_a_value(f"nested deeper than {MAX_DEPTH} levels")
 
 
 EMPTY = Message()

@@ -6,6 +6,7 @@ per process, so swapping between them costs an index. Processes are reached only
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,9 +21,10 @@ from procession.machine import DEVICE, initial_state
 from procession.messages import Message
 from procession.registry import Registry
 from procession.roles import NOT_HANDLED, Answer, Binding, Factory, Keys, Member, Request, Stage
-from procession.stacks import StackOptions, build_stack, entry_of
+from procession.stacks import Stack, StackOptions, build_stack, entry_of, stack_of_one
 
 PAGE = 1000  # assignments of one answer
+_NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
 
 
 @attrs.frozen
@@ -55,18 +57,19 @@ class _Workshop:
         self._blob = blob
 
     def execution(self) -> Stage:
-        """Build the execution device."""
+        """Build the execution device; one that is no stack is a stack of one."""
         prefixes = [str(self._plain.get(key, "")) for key in ("input-prefix", "output-prefix")]
-        return self.member(
-            Member(
-                device=self._definition.execution,
-                table={},
-                number="",
-                input_prefix=prefixes[0],
-                output_prefix=prefixes[1],
-                imports=lambda module, name, kind: NOT_HANDLED,
-            )
+        device = self._definition.execution
+        member = Member(
+            device=device,
+            table={},
+            number="",
+            input_prefix=prefixes[0],
+            output_prefix=prefixes[1],
+            imports=lambda module, name, kind: NOT_HANDLED,
         )
+        stage = self.member(member)
+        return stage if isinstance(stage, Stack) else stack_of_one(device, stage)
 
     def member(self, member: Member) -> Stage:
         """Build one stage of a stack."""
@@ -147,7 +150,7 @@ def compute(request: Request) -> Answer:
     """
     place = request.params.get("slot", request.params.get("compute"))
     following = request.rest[0] if request.rest else ""
-    consumed = int(place is None and (is_id(following) or following.lstrip("-").isdigit()))
+    consumed = int(place is None and (is_id(following) or _NUMBER.match(following) is not None))
     place = following if consumed else place
     at = place if isinstance(place, str) and is_id(place) else None if place is None else _slot(place)
     key = request.rest[consumed] if len(request.rest) > consumed else ""
@@ -209,7 +212,7 @@ def _process(request: Request) -> str:
 
 def _slot(value: Any, *, clamp: bool = False) -> int:
     text = str(value)
-    if isinstance(value, bool) or not text.lstrip("-").isdigit() or not text.isascii() or len(text) > 18:
+    if isinstance(value, bool) or not _NUMBER.match(text):
         raise RequestError(f"{text!r:.60} is no slot", where="slot", remedy="give 0, 1, 2, ...", kind="slot")
     number = int(text)
     if number < 0 and not clamp:

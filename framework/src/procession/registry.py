@@ -22,7 +22,7 @@ import pluggy
 from procession import hookspecs
 from procession.errors import PluginError
 from procession.messages import Message
-from procession.roles import CommitmentScheme, Factory, Keys
+from procession.roles import CommitmentScheme, Factory, Keys, NoOptions
 from procession.structuring import nearest
 
 GROUP = "procession"
@@ -63,9 +63,11 @@ class Registry:
         self.hooks.add_hookspecs(hookspecs)
         self.failures: list[PluginError] = []
         self._origins: dict[int, Origin] = {}
+        self._sources: dict[str, str] = {}
         found = [(_origin_of(plugin), plugin) for plugin in plugins]
         found += self._discovered() if discover else []
-        for origin, plugin in sorted(found, key=lambda pair: attrs.astuple(pair[0])):
+        once = {id(plugin): (origin, plugin) for origin, plugin in found}  # installed, and given too
+        for origin, plugin in sorted(once.values(), key=lambda pair: attrs.astuple(pair[0])):
             self._register(origin, plugin)
         self._refuse_misspelt()
         self._provisions = self._collected()
@@ -124,7 +126,7 @@ class Registry:
     def fingerprint(self, devices: Iterable[str]) -> str:
         """Return the id of all that the answers of some stages depend on, beside their definition."""
         rows = {device: self._print_of(self._provisions["stages"][device]) for device in sorted(set(devices))}
-        return Message({"kernel": source_digest("procession"), "devices": rows}).id
+        return Message({"kernel": self._source("procession"), "devices": rows}).id
 
     def watch(self, hook: str, **facts: Any) -> None:
         """Tell the watching plugins; an exception is logged and changes nothing."""
@@ -136,9 +138,16 @@ class Registry:
                 log.exception("%s: %s raised; nothing is changed by it", self._origins[id(impl.plugin)], hook)
 
     def commands(self) -> list[Any]:
-        """Return the command-line commands of plugins."""
-        calls = self._calls("procession_commands")
-        return [command for _, commands in calls for command in commands]
+        """Return the command-line commands of plugins; a plugin that raises is reported and left out."""
+        found: list[tuple[Origin, Any]] = []
+        for impl in self.hooks.hook.procession_commands.get_hookimpls():
+            origin = self._origins[id(impl.plugin)]
+            try:
+                commands: Any = impl.function()
+                found += [(origin, command) for command in commands]
+            except Exception as error:  # noqa: BLE001 # the plugin boundary: the other commands work
+                self._leave_out(origin, error)
+        return [command for _, command in sorted(found, key=lambda pair: attrs.astuple(pair[0]))]
 
     def close(self) -> None:
         """Forget the plugins."""
@@ -154,11 +163,11 @@ class Registry:
             origin = Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
             try:
                 found.append((origin, entry.load()))
-            except Exception as error:  # noqa: BLE001 - the plugin boundary: one that does not load is left out
+            except (Exception, SystemExit) as error:  # noqa: BLE001 # the plugin boundary: it is left out
                 self._leave_out(origin, error)
         return found
 
-    def _leave_out(self, origin: Origin, error: Exception) -> None:
+    def _leave_out(self, origin: Origin, error: BaseException) -> None:
         what = f"plugin {origin.name!r} does not load: {type(error).__name__}: {error}"
         problem = PluginError(what, where=str(origin), remedy="it is left out", facts={"distribution": str(origin)})
         self.failures.append(problem)
@@ -166,8 +175,7 @@ class Registry:
 
     def _register(self, origin: Origin, plugin: object) -> None:
         try:
-            if self.hooks.register(plugin, name=f"{origin.distribution}:{origin.name}") is None:
-                return
+            self.hooks.register(plugin, name=f"{origin.distribution}:{origin.name}:{len(self._origins)}")
         except (ValueError, pluggy.PluginValidationError) as error:
             raise PluginError(str(error).replace("\n", "; "), where=str(origin), kind="bad-plugin") from error
         self._origins[id(plugin)] = origin
@@ -178,9 +186,8 @@ class Registry:
         except pluggy.PluginValidationError as error:
             origin = self._origins.get(id(error.plugin), "")
             hooks = [name for name in dir(hookspecs) if name.startswith("procession_")]
-            wrong = next(
-                (name for name in dir(error.plugin) if name.startswith("procession_") and name not in hooks), ""
-            )
+            marked = [name for name in dir(error.plugin) if hasattr(getattr(error.plugin, name), "procession_impl")]
+            wrong = next((name for name in marked if name not in hooks), "")
             text = f"{wrong!r} is no hook; {nearest(wrong, hooks)}"
             raise PluginError(text, where=str(origin), kind="bad-plugin") from error
 
@@ -200,18 +207,26 @@ class Registry:
     def _collected_role(self, role: str) -> dict[str, Provision]:
         found: dict[str, Provision] = {}
         for origin, table in self._calls(f"procession_{role}"):
+            if not isinstance(table, Mapping):
+                text = f"procession_{role} gave {type(table).__name__}; give a map of names"
+                raise PluginError(text, where=str(origin), kind="bad-plugin")
             for name, thing in table.items():
                 if name in found:
                     raise _claimed_twice(role, name, found[name].origin, origin)
                 found[name] = Provision(role, name, _checked(thing, role, name, origin), origin)
         return found
 
+    def _source(self, module: str) -> str:
+        if module not in self._sources:
+            self._sources[module] = source_digest(module)
+        return self._sources[module]
+
     def _print_of(self, provision: Provision) -> dict[str, Any]:
         build: Callable[..., Any] = provision.thing.build
         return {
             "distribution": provision.origin.distribution,
             "version": provision.origin.version,
-            "source": source_digest(build.__module__),
+            "source": self._source(build.__module__),
             **{key: str(value) for key, value in provision.thing.fingerprint.items()},
         }
 
@@ -240,6 +255,10 @@ def _origin_of(plugin: object) -> Origin:
 def _checked(thing: Any, role: str, name: str, origin: Origin) -> Any:
     if role in FACTORY_ROLES and not isinstance(thing, Factory):
         raise PluginError(f"{name!r} is {type(thing).__name__}; give a Factory", where=str(origin), kind="bad-plugin")
+    options = thing.options if role in FACTORY_ROLES else thing if role == "settings" else NoOptions
+    if not (isinstance(options, type) and attrs.has(options)):
+        text = f"the options of {name!r} are {options!r:.60}; give an attrs class"
+        raise PluginError(text, where=str(origin), kind="bad-plugin")
     return thing
 
 

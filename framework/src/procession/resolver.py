@@ -17,6 +17,7 @@ import attrs
 
 from procession.errors import RequestError
 from procession.ids import is_id
+from procession.machine import DEVICE
 from procession.messages import EMPTY, Message, is_private, value_below
 from procession.paths import Path, Step
 from procession.roles import Advance, Answer, Keys, Request
@@ -69,7 +70,7 @@ class Resolver:
         if message is None:
             text = f"nothing here has the id {first.name}"
             raise RequestError(text, where=_where(first), kind="unknown-process", facts={"process": first.name})
-        return _Place(message, first.name, first.device or ""), path.steps[1:]
+        return _Place(message, first.name, first.device or DEVICE), path.steps[1:]
 
     def _step(self, place: _Place, steps: tuple[Step, ...], call: Call) -> tuple[_Place, int]:
         step = steps[0]

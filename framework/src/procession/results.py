@@ -9,11 +9,14 @@ Rules
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
 
 from procession.messages import EMPTY, Message
+
+_INDEX = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 FAILURE_KINDS = {
     "trap": "the guest stopped on an instruction that may not go on",
@@ -95,5 +98,5 @@ def outbox(state: Message) -> dict[int, Message]:
         entries = Message(enumerate(entries, 1))
     if not isinstance(entries, Message):
         return {}
-    numbered = {int(key): entry for key, entry in entries.items() if key.isascii() and key.isdigit()}
+    numbered = {int(key): entry for key, entry in entries.items() if _INDEX.match(key)}
     return {index: numbered[index] for index in sorted(numbered) if isinstance(numbered[index], Message)}

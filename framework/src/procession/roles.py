@@ -107,6 +107,9 @@ class PureStage:
 
     live = False
 
+    def __init__(self, options: object = None, binding: object = None) -> None:
+        """Keep nothing of the options and the place."""
+
     def init(self, state: Message, genesis: Assignment) -> Verdict:
         """Leave the state alone."""
         return NOT_HANDLED

@@ -107,10 +107,9 @@ def host_settings(
     for name, cls in extensions.items():
         problems += _extension_problems(cls, _table(raw, name, problems), f"host.{name}")
     problems += [] if isinstance(raw.get("data", ""), str) else ["host.data: is no text; give a folder"]
-    if problems:
-        return HostSettings(), problems
-    data = folder / raw["data"] if "data" in raw else Path("data")
-    return HostSettings(data, found["cache"], found["snapshots"], options), []
+    data = folder / raw["data"] if isinstance(raw.get("data"), str) else Path("data")
+    cache, snapshots = found["cache"] or CacheSettings(), found["snapshots"] or SnapshotSettings()
+    return HostSettings(data, cache, snapshots, options), problems
 
 
 def _extension_problems(cls: type, table: Mapping[str, Any], path: str) -> list[str]:

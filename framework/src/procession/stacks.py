@@ -16,19 +16,22 @@ Rules
 * In Map mode each stage works on the same state and keeps what it wrote under its own number;
   there are no passes, and a Skip is an Ok.
 * What a message says never picks a stage, a mode or a prefix.
-* A stage that raises is this host's problem: ComputeError names device and slot, nothing is recorded.
+* A stage that raises, or answers with no verdict, is this host's problem: the error names device and slot,
+  nothing is recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from typing import Any, NoReturn
 
 import attrs
 
-from procession.errors import ComputeError, PluginError, ProcessionError, SnapshotError
+from procession.errors import ComputeError, ConfigError, PluginError, ProcessionError, RequestError, SnapshotError
 from procession.messages import Message, same
+from procession.results import FAILURE_KINDS
 from procession.roles import (
     NOT_HANDLED,
     Answerer,
@@ -119,8 +122,8 @@ class Stack:
 
     def snapshot(self) -> Live | None:
         """Return the live parts of all stages; one that cannot give them is an error, never left out."""
-        if not self.live or "snapshot" not in self._handles:
-            return None
+        if not self.live or not {"snapshot", "restore"} <= self._handles:
+            return None  # one without the other would bring back nothing, or something else
         lives = {bound.number: _live_parts(bound) for bound in self.stages if bound.stage.live}
         parts = {f"{number}/{name}": part for number, live in lives.items() for name, part in live.parts.items()}
         return Live(parts, _combined_root(lives))
@@ -131,18 +134,21 @@ class Stack:
             prefix = f"{bound.number}/"
             own = {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}
             if bound.stage.live and not own:
-                raise SnapshotError("the snapshot has no part for it", where=f"stage {bound.number} {bound.device}")
-            bound.stage.restore(own, state)
+                raise SnapshotError("the snapshot has no part for it", where=_place(bound))
+            with _boundary(bound, SnapshotError):
+                bound.stage.restore(own, state)
 
     def rollback(self, slot: int) -> None:
-        """Roll every stage back to before the slot."""
-        for bound in self.stages:
-            bound.stage.rollback(slot)
+        """Roll every stage back to before the slot, also after one that could not."""
+        with ExitStack() as each:
+            for bound in reversed(self.stages):
+                each.callback(_rolled_back, bound, slot)
 
     def close(self) -> None:
-        """Close every stage."""
-        for bound in self.stages:
-            bound.stage.close()
+        """Close every stage, also after one that could not."""
+        with ExitStack() as each:
+            for bound in reversed(self.stages):
+                each.callback(_closed, bound)
 
     def answer(self, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
         """Answer another stage's import by the first stage that does."""
@@ -181,15 +187,13 @@ class Stack:
                     return _located(failure, bound, pass_number)
                 case Skip() | Pass() as ending:
                     return ending
-                case strange:
-                    _refuse_verdict(bound, strange)
         return Ok(state)
 
     # -- map
 
     def _map(self, state: Message, assignment: Assignment) -> Verdict:
         shared = state.without(*(bound.number for bound in self.stages))
-        written = shared
+        written = state
         for bound in self.stages:
             own = state.get(bound.number)
             view = shared.set(own) if isinstance(own, Message) else shared
@@ -202,33 +206,40 @@ class Stack:
                     return _located(failure, bound, 1)
                 case Pass():
                     return _located(Fail("pass-limit", "there are no passes in Map mode"), bound, 1)
-                case strange:
-                    _refuse_verdict(bound, strange)
         return Ok(written)
 
-    def _ask(self, bound: Bound, state: Message, assignment: Assignment, pass_number: int) -> Any:
+    def _ask(self, bound: Bound, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         try:
             if pass_number:
-                return bound.stage.compute(state, assignment, pass_number)
-            return bound.stage.init(state, assignment)
+                verdict = bound.stage.compute(state, assignment, pass_number)
+            else:
+                verdict = bound.stage.init(state, assignment)
         except Exception as error:
             raise _host_failure(error, bound, assignment, pass_number) from error
+        if not _is_verdict(verdict, begun=pass_number > 0):
+            _refuse_verdict(bound, verdict)
+        return verdict
 
 
 def build_stack(options: StackOptions, binding: Binding) -> Stack:
     """Build a stack and its stages, and let them check each other's imports."""
     stages: list[Bound] = []
     holder: list[Stack] = []
-    for index, entry in enumerate(options.device_stack, 1):
-        member = _member(entry, str(index), options, _sibling_imports(holder, str(index), binding))
-        stages.append(Bound(member.number, member.device, binding.member(member)))
-    stack = Stack(stages, options)
-    holder.append(stack)
-    for bound in stages:
-        check = getattr(bound.stage, "check", None)
-        if check:
-            check()
-    return stack
+    with ExitStack() as built:
+        for index, entry in enumerate(options.device_stack, 1):
+            member = _member(entry, str(index), options, _sibling_imports(holder, str(index), binding))
+            stages.append(Bound(member.number, member.device, binding.member(member)))
+            built.callback(stages[-1].stage.close)
+        holder.append(Stack(stages, options))
+        _check(stages)
+        built.pop_all()  # nothing failed: the stack closes them
+    return holder[0]
+
+
+def stack_of_one(device: str, stage: Stage) -> Stack:
+    """Return the stack of an execution device that is none itself."""
+    _check([Bound("1", device, stage)])
+    return Stack([Bound("1", device, stage)], StackOptions())
 
 
 def entry_of(entry: Any) -> tuple[str, Mapping[str, Any]]:
@@ -259,11 +270,29 @@ def _sibling_imports(holder: list[Stack], number: str, binding: Binding) -> Answ
     return imports
 
 
+def _check(stages: Sequence[Bound]) -> None:
+    for bound in stages:
+        check = getattr(bound.stage, "check", None)
+        if check:
+            check()
+
+
 def _live_parts(bound: Bound) -> Live:
-    live = bound.stage.snapshot()
+    with _boundary(bound, SnapshotError):
+        live = bound.stage.snapshot()
     if live is None:
-        raise SnapshotError("a live stage gave no snapshot", where=f"stage {bound.number} {bound.device}")
+        raise SnapshotError("a live stage gave no snapshot", where=_place(bound))
     return live
+
+
+def _rolled_back(bound: Bound, slot: int) -> None:
+    with _boundary(bound, ComputeError):
+        bound.stage.rollback(slot)
+
+
+def _closed(bound: Bound) -> None:
+    with _boundary(bound, ComputeError):
+        bound.stage.close()
 
 
 def _combined_root(lives: Mapping[str, Live]) -> bytes:
@@ -288,13 +317,38 @@ def _located(failure: Fail, bound: Bound, pass_number: int) -> Fail:
     )
 
 
+def _is_verdict(verdict: object, *, begun: bool) -> bool:
+    match verdict:
+        case Ok(state=Message()) | NotHandled():
+            return True
+        case Skip(state=Message()) | Pass(state=Message()):
+            return begun
+        case Fail(kind=str(kind), message=str()):
+            return kind in FAILURE_KINDS
+    return False
+
+
 def _refuse_verdict(bound: Bound, strange: object) -> NoReturn:
     raise PluginError(
-        f"{type(strange).__name__} is no verdict",
-        where=f"stage {bound.number} {bound.device}",
-        remedy="return Ok, Skip, Pass, Fail or NOT_HANDLED",
+        f"{strange!r:.80} is no verdict",
+        where=_place(bound),
+        remedy="return Ok, Skip or Pass with a Message, Fail with a known kind, or NOT_HANDLED; from init Ok or Fail",
         facts={"stage": bound.number, "device": bound.device},
     )
+
+
+@contextmanager
+def _boundary(bound: Bound, kind: type[ProcessionError]) -> Iterator[None]:
+    try:
+        yield
+    except ProcessionError:
+        raise
+    except Exception as error:
+        raise kind(f"the device raised {type(error).__name__}: {error}", where=_place(bound)) from error
+
+
+def _place(bound: Bound) -> str:
+    return f"stage {bound.number} {bound.device}"
 
 
 def _host_failure(error: Exception, bound: Bound, assignment: Assignment, pass_number: int) -> ProcessionError:
@@ -306,7 +360,7 @@ def _host_failure(error: Exception, bound: Bound, assignment: Assignment, pass_n
         "device": bound.device,
         "pass": pass_number,
     }
-    if isinstance(error, ProcessionError):
+    if isinstance(error, ProcessionError) and not isinstance(error, RequestError | ConfigError):
         return error.at(place, **facts)
     return ComputeError(
         f"the device raised {type(error).__name__}: {error}",

@@ -16,9 +16,10 @@ from typing import Any
 
 import cbor2
 
-from procession.canonical import BRANCH_TAG, LINK_TAG, dumps
+from procession.canonical import BRANCH_TAG, LINK_TAG, Writable, dumps
 
 INLINE_LIMIT = 256  # bytes of a node that is written inside its parent
+FLAT_LIMIT = 64  # rows of a message that is one flat map
 LEAF_LIMIT = 32  # rows of a leaf below a branch
 WIDTH = 16  # children of a branch: four bits of the key's hash a level
 
@@ -26,15 +27,16 @@ Rows = dict[str, Any]
 REMOVED = object()  # as a new value: the row goes
 
 
-class Node:
+class Node(Writable):
     """Hold canonical bytes and digest of one immutable piece, and where it is stored."""
 
-    __slots__ = ("_digest", "_encoded", "saved_in")
+    __slots__ = ("_digest", "_encoded", "clean", "saved_in")
 
     def __init__(self) -> None:
         self._encoded: bytes | None = None
         self._digest: bytes | None = None
         self.saved_in: object = None  # the store that acknowledged this node
+        self.clean = False  # known to hold no private row, here or below
 
     @property
     def encoded(self) -> bytes:
@@ -105,7 +107,7 @@ class Branch(Node):
         return dumps(cbor2.CBORTag(BRANCH_TAG, [self.count, list(self.children)]))
 
 
-class Stub:
+class Stub(Writable):
     """Stand for a stored leaf or branch until it is looked at."""
 
     __slots__ = ("_load", "digest", "target")
@@ -127,6 +129,7 @@ class Stub:
 
 
 Child = Leaf | Branch | Stub | None
+Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 
 def order(key: str) -> tuple[int, str]:
@@ -148,6 +151,31 @@ def nodes_in(values: Iterable[Any]) -> list[Node]:
         elif isinstance(value, tuple):
             found.extend(nodes_in(value))
     return found
+
+
+def table_of(rows: Rows) -> Table:
+    """Return rows as a message holds them: in canonical order, or as a trie when many."""
+    return build(rows) if len(rows) > FLAT_LIMIT else in_order(rows.items())
+
+
+def ordered(table: Table) -> Rows:
+    """Return all rows of a table in canonical order."""
+    return in_order(rows_of(table)) if isinstance(table, Branch) else table
+
+
+def replaced(table: Table, changes: Rows) -> Table:
+    """Return a table with rows replaced or, where the new value is REMOVED, taken out."""
+    if isinstance(table, Branch):
+        branch = merged(table, changes)
+        return branch if branch.count > FLAT_LIMIT else in_order(rows_of(branch))
+    rows, grown = dict(table), False
+    for key, value in changes.items():
+        if value is REMOVED:
+            rows.pop(key, None)
+        else:
+            grown = grown or key not in table
+            rows[key] = value
+    return table_of(rows) if grown else rows
 
 
 def build(rows: Rows, depth: int = 0) -> Branch:
@@ -182,6 +210,14 @@ def merged(branch: Branch, changes: Mapping[str, Any], depth: int = 0) -> Branch
     return Branch(tuple(children), total)
 
 
+def cleaned(table: Table, clean: Callable[[Any], Any]) -> Table:
+    """Return a table with its values cleaned; what had nothing to clean stays the same object."""
+    if isinstance(table, Branch):
+        return _cleaned_branch(table, clean)
+    changed = {key: after for key, value in table.items() if (after := clean(value)) is not value}
+    return {**table, **changed} if changed else table
+
+
 def rows_of(node: Leaf | Branch | None) -> Iterator[tuple[str, Any]]:
     """Yield every row of a subtree, in the order of the hashes."""
     if isinstance(node, Branch):
@@ -207,6 +243,27 @@ def nibble(key: str, depth: int) -> int:
     """Return the four bits of the key's hash that choose a child at a depth."""
     byte = sha256(key.encode()).digest()[depth >> 1]
     return byte & 15 if depth & 1 else byte >> 4
+
+
+def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:
+    if branch.clean:
+        return branch
+    children = tuple([_cleaned_child(child, clean) for child in branch.children])
+    changed = any(new is not old for new, old in zip(children, branch.children, strict=True))
+    after = Branch(children, branch.count) if changed else branch
+    after.clean = True
+    return after
+
+
+def _cleaned_child(child: Child, clean: Callable[[Any], Any]) -> Child:
+    if isinstance(child, Branch):
+        return _cleaned_branch(child, clean)
+    if not isinstance(child, Leaf) or child.clean:
+        return child
+    rows = cleaned(child.rows, clean)
+    after = child if rows is child.rows else Leaf(ordered(rows))
+    after.clean = True
+    return after
 
 
 def _subtree(rows: Rows, depth: int) -> Leaf | Branch | None:

@@ -13,16 +13,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 
 from procession.batches import KEPT_ALWAYS, Pending, divergence, read_record
-from procession.errors import CacheError, ComputeError
+from procession.errors import CacheError, ComputeError, ProcessionError
 from procession.executors import Executor, Services, assignments, fresh, restored
 from procession.messages import Message
 from procession.process import Compiled
 from procession.results import Record, Result
-from procession.stored import message_of
+from procession.stored import Source, message_of
+
+
+class _DeadlineError(ComputeError):
+    """Tell a caller's deadline apart from what a device may raise."""
 
 
 class Worker:
@@ -63,13 +67,13 @@ class Worker:
             try:
                 self._snapshot_live()
             finally:
-                if self._live is not None:
-                    self._live.close()
-                self._live = None
+                live, self._live = self._live, None
+                if live is not None:
+                    self._dismiss(live)
 
     def replay(self, last: int) -> Iterator[tuple[Record | None, Result, bytes]]:
         """Recompute slots 0..last: stored record, new result and, where a live root is stored, the new one."""
-        with closing(fresh(self.process)) as executor:
+        with self._apart(fresh(self.process)) as executor:
             for assignment in assignments(self._services, self.process.id, 0, last):
                 result = executor.step(assignment)
                 record = read_record(self._services, self.process.id, assignment.slot)
@@ -90,17 +94,17 @@ class Worker:
             self._rebuild(record)
             return self._services.cache.get_blob(digest)
 
-        return message_of(record.state, load)
+        return message_of(record.state, Source(load, self._services.cache))
 
     # -- inside
 
     def _rebuild(self, record: Record) -> None:
-        with closing(fresh(self.process)) as executor:
+        with self._apart(fresh(self.process)) as executor:
             for assignment in assignments(self._services, self.process.id, 0, record.slot):
                 executor.step(assignment)
             if executor.state.digest != record.state_digest:
                 raise divergence(record, executor.state)
-            pending = self._pending(None)
+            pending = Pending(self._services, -1, self._empty_snapshot, rewrite=True)
             pending.put(executor, assignment, due=record.snapshot is not None)
             self._commit(pending)
 
@@ -114,7 +118,8 @@ class Worker:
 
     @contextmanager
     def _turn(self, slot: int, deadline: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        wait = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=wait):
             raise self._late(slot, "another caller is still computing")
         try:
             yield
@@ -122,23 +127,42 @@ class Worker:
             self._lock.release()
 
     def _computed(self, slot: int, deadline: float) -> Message:
-        if self._live is not None and self._live.at >= slot:
-            with closing(restored(self.process, self._services, slot, self.state_of)) as past:
+        try:
+            if self._live is None or self._live.at < slot:
+                return self._advanced(slot, deadline)
+            with self._apart(restored(self.process, self._services, slot, self.state_of)) as past:
                 return self._forward(past, slot, deadline)
+        except _DeadlineError:
+            raise
+        except ProcessionError as error:
+            self._services.watch("procession_failed", process=self.process.id, slot=slot, error=error)
+            raise
+
+    def _advanced(self, slot: int, deadline: float) -> Message:
         executor, self._live = self._live or restored(self.process, self._services, slot, self.state_of), None
         try:
             state = self._forward(executor, slot, deadline)
-        except BaseException as error:
-            self._keep_or_close(executor, error)
+        except _DeadlineError:
+            self._live = executor  # everything it did is committed
+            raise
+        except BaseException:
+            self._dismiss(executor)
             raise
         self._live = executor
         return state
 
-    def _keep_or_close(self, executor: Executor, error: BaseException) -> None:
-        if isinstance(error, ComputeError) and error.kind == "deadline":
-            self._live = executor  # everything it did is committed
-        else:
+    @contextmanager
+    def _apart(self, executor: Executor) -> Iterator[Executor]:
+        try:
+            yield executor
+        finally:
+            self._dismiss(executor)
+
+    def _dismiss(self, executor: Executor) -> None:
+        try:
             executor.close()
+        except ProcessionError as error:
+            self._services.report(self.process.id, executor.at, error)
 
     def _forward(self, executor: Executor, slot: int, deadline: float) -> Message:
         horizon = self.newest()
@@ -169,15 +193,20 @@ class Worker:
             return
         (assignment,) = assignments(self._services, self.process.id, live.at, live.at)
         pending = self._pending(live.at)
-        pending.put(live, assignment, due=True)
-        self._commit(pending)
+        try:
+            pending.put(live, assignment, due=True)
+            self._commit(pending)
+        except BaseException:
+            self._live = None
+            self._dismiss(live)
+            raise
 
     def _check_deadline(self, at: int, slot: int, deadline: float) -> None:
         if at < slot and time.monotonic() > deadline:
             raise self._late(slot, f"slot {at} of {slot} is computed and stored")
 
-    def _late(self, slot: int, what: str) -> ComputeError:
-        return ComputeError(
+    def _late(self, slot: int, what: str) -> _DeadlineError:
+        return _DeadlineError(
             f"the deadline passed: {what}",
             where=f"process {self.process.id}, slot {slot}",
             remedy="ask again; the work that is done is kept",

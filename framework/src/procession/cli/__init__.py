@@ -1,0 +1,13 @@
+"""The command line: one module a command group; ``procession.cli:main`` is the program."""
+
+from __future__ import annotations
+
+from procession.cli.root import cli
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    cli()
+
+
+__all__ = ["cli", "main"]

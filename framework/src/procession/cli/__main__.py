@@ -1,0 +1,7 @@
+"""The program, as ``python -m procession.cli``."""
+
+from __future__ import annotations
+
+from procession.cli.root import cli
+
+cli()

@@ -1,0 +1,56 @@
+"""Advancing: a process computed up to a slot, in steps short enough to show how far it is."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from procession.cli.progress import Progress
+from procession.errors import ComputeError
+from procession.kernel import Kernel
+
+REPORT = "at slot "
+FIRST_STEP = 16  # slots
+LONGEST_STEP = 256
+BRISK = 0.2  # seconds: a step that took less is followed by a longer one
+SLOW = 1.0
+
+
+def advance(kernel: Kernel, process: str, last: int, *, end: float | None = None, step: int = 0) -> None:
+    """Compute a process up to a slot; what is stored already costs a look.
+
+    ``end`` (of ``time.monotonic``) ends it with a ComputeError of kind ``deadline``;
+    ``step`` fixes the number of slots of a step and reports each one on stderr.
+    """
+    with Progress("computing", last + 1) as progress:
+        slot, size = -1, step or FIRST_STEP
+        while slot < last:
+            slot, begun = min(slot + size, last), time.monotonic()
+            kernel.compute(process, slot, key="at-slot", timeout=_left(end, process, slot))
+            progress.to(slot + 1)
+            if step:
+                click.echo(f"{REPORT}{slot}", err=True)
+            else:
+                size = next_size(size, time.monotonic() - begun)
+
+
+def next_size(size: int, seconds: float) -> int:
+    """Return how many slots the next step has.
+
+    >>> next_size(16, 0.01), next_size(16, 0.5), next_size(16, 3.0), next_size(1, 3.0)
+    (32, 16, 8, 1)
+    """
+    if seconds < BRISK:
+        return min(size * 2, LONGEST_STEP)
+    return max(size // 2, 1) if seconds > SLOW else size
+
+
+def _left(end: float | None, process: str, slot: int) -> float | None:
+    if end is None:
+        return None
+    left = end - time.monotonic()
+    if left <= 0:
+        text, place = f"the time was over before slot {slot}", f"process {process}"
+        raise ComputeError(text, where=place, remedy="ask again; the work that is done is kept", kind="deadline")
+    return left

@@ -1,0 +1,72 @@
+"""procession compute and now: the state of a process after a slot, or at the head."""
+
+from __future__ import annotations
+
+import click
+
+from procession.cli import screen
+from procession.cli.options import Command, IdType, Place, json_option, place_options, target_argument
+from procession.cli.reaches import Access, reach
+from procession.cli.session import Session
+from procession.jsons import to_json
+
+
+@click.command("compute", cls=Command, short_help="Print the state after a slot.")
+@target_argument
+@click.argument("path", default="")
+@click.option("--slot", type=int, metavar="N", help="The state after this slot.  [default: the newest stored]")
+@click.option("--message", type=IdType(), metavar="ID", help="The state after the first slot of this message.")
+@place_options
+@json_option
+@click.pass_obj
+def compute(
+    session: Session,
+    target: str,
+    path: str,
+    *,
+    slot: int | None,
+    message: str | None,
+    place: Place,
+    as_json: bool,
+) -> None:
+    """Print the state after a slot, or what is at a PATH of it.
+
+    Slots that are not computed yet are computed and stored. Where another program, such as a node,
+    has the data folder, the state is read beside it and nothing is stored.
+
+    \b
+    Example:
+      procession compute ledger.toml --slot 5
+      procession compute 7Kx --slot 5 results/outbox/1/data
+      procession compute 7Kx --url http://127.0.0.1:8734 results
+    """
+    if slot is not None and message is not None:
+        raise click.UsageError("--slot and --message name two places; give one of them")
+    at = slot if message is None else message
+    with reach(session, place, target, access=Access.EITHER) as there:
+        _show(there.state(at, path.lstrip("/")), as_json=as_json)
+
+
+@click.command("now", cls=Command, short_help="Print the state at the head of the schedule.")
+@target_argument
+@click.argument("path", default="")
+@place_options
+@json_option
+@click.pass_obj
+def now(session: Session, target: str, path: str, *, place: Place, as_json: bool) -> None:
+    """Print the state at the head of the schedule, or what is at a PATH of it.
+
+    \b
+    Example:
+      procession now ledger.toml
+      procession now 7Kx results/output --json
+    """
+    with reach(session, place, target, access=Access.EITHER) as there:
+        _show(there.now(path.lstrip("/")), as_json=as_json)
+
+
+def _show(found: object, *, as_json: bool) -> None:
+    if as_json:
+        screen.say(to_json(found))
+    else:
+        screen.value(found)

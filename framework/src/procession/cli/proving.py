@@ -1,0 +1,172 @@
+"""Proving: a second run of a schedule, killed while it computes and started again, compared with the first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import attrs
+
+from procession.cli import screen
+from procession.cli.advancing import REPORT
+from procession.cli.lines import entry_of
+from procession.cli.session import Session
+from procession.cli.summaries import Summary
+from procession.errors import ComputeError, RequestError
+from procession.kernel import Process
+
+KILLS = 3  # times a run is killed, spread over its slots
+REPORTS = 64  # of how far a run is
+PATIENCE = 3600.0  # seconds before a run counts as stuck
+
+
+@attrs.frozen
+class Proof:
+    """Hold what a killed and restarted run came to, beside an uninterrupted one of the same assignments.
+
+    ``killed_at`` are the slots that were stored when it was killed, ``same_slots`` those whose state ids agree.
+    """
+
+    head: int
+    killed_at: tuple[int, ...]
+    same_slots: int
+    same: Mapping[str, bool]
+    folder: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether it was killed at least once and everything is the same."""
+        return bool(self.killed_at) and all(self.same.values())
+
+    def as_document(self) -> dict[str, object]:
+        """Return the proof as it is printed for machines."""
+        return {
+            "holds": self.holds,
+            "killed-at": list(self.killed_at),
+            "slots": self.head + 1,
+            "same-slots": self.same_slots,
+            "same": dict(self.same),
+        }
+
+    def show(self) -> None:
+        """Print the proof for people."""
+        for slot in self.killed_at:
+            screen.row("killed", f"at slot {slot} of {self.head}, restarted")
+        if not self.killed_at:
+            screen.row("killed", f"never: {self.head + 1} slots were over too soon", colour="red")
+        for name, agrees in self.same.items():
+            more = f"  {self.same_slots} of {self.head + 1} slots" if name == "every state" else ""
+            screen.row(f"same {name}", ("yes" if agrees else "no") + more, colour="green" if agrees else "red")
+        if self.folder:
+            screen.row("kept in", self.folder)
+
+
+def prove(session: Session, file: Path, process: Process, summary: Summary) -> Proof:
+    """Run the schedule of a process once more in a folder of its own, killed several times on the way.
+
+    The assignments are taken over as they are, so that both runs see the same times. The folder is kept
+    where the two runs differ.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="procession-restart-"))
+    proof = None
+    try:
+        _copy_schedule(session, file, process, folder)
+        killed = _killed_runs(session, file, folder, summary.head)
+        ended = _Run(session, file, folder, step=summary.head + 1).to_end()
+        same_slots = _same_slots(session, file, process, folder)
+        proof = _proof(summary, killed, ended, same_slots)
+    finally:
+        if proof is None or proof.holds:
+            shutil.rmtree(folder, ignore_errors=True)
+    return proof if proof.holds else attrs.evolve(proof, folder=str(folder))
+
+
+def _copy_schedule(session: Session, file: Path, process: Process, folder: Path) -> None:
+    with session.kernel(file, data=folder) as kernel:
+        entries = (entry_of(assignment.as_message()).plain() for assignment in process.log())
+        copied = kernel.load(entries, trust_ids=True)
+    if copied.id != process.id:
+        raise RequestError(f"its schedule gives process {copied.id}", where=f"process {process.id}", kind="conflict")
+
+
+def _killed_runs(session: Session, file: Path, folder: Path, head: int) -> tuple[int, ...]:
+    """Run and kill, each time further on; return where each run stood."""
+    killed = []
+    for number in range(1, KILLS + 1):
+        run = _Run(session, file, folder, step=max((head + 1) // REPORTS, 1))
+        if not run.killed_at_or_after(head * number // (KILLS + 1)):
+            break
+        killed.append(_stored(session, file, folder))
+    return tuple(killed)
+
+
+class _Run:
+    """Run the program once more over a folder."""
+
+    def __init__(self, session: Session, file: Path, folder: Path, *, step: int) -> None:
+        options = ["--data", str(folder), "--tail", "0", "--json", "--report-every", str(step)]
+        self._command = [*session.program, "run", str(file), *options]
+
+    def killed_at_or_after(self, slot: int) -> bool:
+        """Run until a slot is stored and kill it there; False where it was over before."""
+        with tempfile.TemporaryFile() as output:
+            return self._watched(output, until=slot)[0] < 0
+
+    def to_end(self) -> Mapping[str, Any]:
+        """Run to the end and return what it printed."""
+        with tempfile.TemporaryFile() as output:
+            code, told = self._watched(output, until=None)
+            output.seek(0)
+            if code != 0:
+                raise ComputeError(f"the restarted run failed: {told}", where="--prove-restart", kind="restart")
+            answer: Mapping[str, Any] = json.loads(output.read())
+            return answer
+
+    def _watched(self, output: Any, *, until: int | None) -> tuple[int, str]:
+        """Return the exit code, negative for a signal, and the last line on stderr that was no report."""
+        told = ""
+        with subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as child:
+            stuck = Timer(PATIENCE, child.kill)
+            stuck.start()
+            try:
+                assert child.stderr is not None
+                for line in child.stderr:
+                    if not line.startswith(REPORT):
+                        told = line.strip()
+                    elif until is not None and int(line.removeprefix(REPORT)) >= until:
+                        child.kill()
+            finally:
+                stuck.cancel()
+                child.kill()
+        return child.returncode, told
+
+
+def _stored(session: Session, file: Path, folder: Path) -> int:
+    with session.kernel(file, data=folder, read_only=True) as kernel:
+        assert kernel.definition is not None
+        return int(kernel.compute(kernel.definition.id, None, key="at-slot")["at-slot"])
+
+
+def _same_slots(session: Session, file: Path, process: Process, folder: Path) -> int:
+    with session.kernel(file, data=folder, read_only=True) as kernel:
+        slots = range(process.head.slot + 1)
+        return sum(process.compute(slot).id == kernel.compute(process.id, slot).id for slot in slots)
+
+
+def _proof(summary: Summary, killed: tuple[int, ...], ended: Mapping[str, Any], same_slots: int) -> Proof:
+    same = {
+        "state id": ended["state"] == summary.state,
+        "chain": ended["chain"] == summary.chain,
+        "every state": same_slots == summary.head + 1,
+    }
+    if summary.live_root:
+        same["live root"] = ended["live-root"] == summary.live_root
+    return Proof(summary.head, killed, same_slots, same)

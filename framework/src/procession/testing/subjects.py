@@ -1,0 +1,60 @@
+"""Subjects: the host device that a contract examines, named so that a child process can open it too.
+
+A promise about durability is one about a program that dies, so the contracts kill real ones, which
+find the device by the same name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from procession.roles import Factory, Site
+from procession.testing.crash import python
+
+_START = (
+    "import importlib, sys; module, _, function = sys.argv[1].partition(':');"
+    " getattr(importlib.import_module(module), function)(*sys.argv[2:])"
+)
+
+
+@attrs.frozen
+class Subject:
+    """Name a device: the plugin module, the hook that provides it, name@version, and its options."""
+
+    plugin: str
+    hook: str
+    device: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def factory(self) -> Factory:
+        """Return what the plugin provides under this name."""
+        provided: Mapping[str, Factory] = getattr(importlib.import_module(self.plugin), self.hook)()
+        return provided[self.device]
+
+    def open(self, site: Site) -> Any:
+        """Return the device, built for a site."""
+        return self.factory.build(self.factory.options(**self.options), site)
+
+    def command(self, target: str, *arguments: str) -> list[str]:
+        """Return the command that calls ``module:function`` with this subject and texts in a child."""
+        named = json.dumps([self.plugin, self.hook, self.device, dict(self.options)])
+        return python(_START, target, named, *arguments)
+
+
+def subject_of(named: str) -> Subject:
+    """Return the subject that a child was told about."""
+    return Subject(*json.loads(named))
+
+
+def named_by(contract: object, hook: str, plugin: str, device: str, options: Mapping[str, Any]) -> Subject:
+    """Return the subject of a contract class, or fail its test where it names none."""
+    if not (plugin and device):
+        pytest.fail(f"{type(contract).__name__} names no device: set `plugin` (its module) and `device` (name@version)")
+    return Subject(plugin, hook, device, options)

@@ -1,0 +1,199 @@
+"""A node in a process of its own, and what tests say to it."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+GENEROUS = 60.0  # seconds within which anything that happens at all has happened
+DEFINITION = {"type": "Process", "device": "process@1.0", "device-stack": ["tally@1.0"]}
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + GENEROUS
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.02)
+
+
+@attrs.frozen
+class Answered:
+    """Hold what came back over a raw connection; status 0 where the peer only closed it."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of an error."""
+        return str(json.loads(self.body)["error"]["kind"])
+
+
+class Wire:
+    """Speak raw bytes to a node."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=GENEROUS)
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
+
+    def say(self, *parts: bytes) -> Wire:
+        """Send bytes, as far as the other side takes them."""
+        with suppress(ConnectionError):
+            for part in parts:
+                self.socket.sendall(part)
+        return self
+
+    def hear(self) -> Answered:
+        """Read one reply."""
+        response = HTTPResponse(self.socket)
+        try:
+            response.begin()
+            body = response.read()
+            return Answered(response.status, body, {name.lower(): value for name, value in response.getheaders()})
+        except (ConnectionError, HTTPException):
+            return Answered(0)
+        finally:
+            response.close()
+
+    def is_closed(self) -> bool:
+        """Wait until the other side has closed; what it still sends is thrown away."""
+        try:
+            while self.socket.recv(1 << 16):
+                pass
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+
+@attrs.define
+class Node:
+    """Hold a running node."""
+
+    running: subprocess.Popen[str]
+    told: dict[str, Any]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Return where it is."""
+        return str(self.told["url"])
+
+    @property
+    def port(self) -> int:
+        """Return its port."""
+        return int(self.url.rpartition(":")[2])
+
+    def wire(self) -> Wire:
+        """Connect without a client."""
+        return Wire(self.port)
+
+    def client(self) -> httpx.Client:
+        """Return a client of this node."""
+        return httpx.Client(base_url=self.url, timeout=GENEROUS, trust_env=False)
+
+    def spawn(self, **keys: Any) -> str:
+        """Begin a process, and return its id."""
+        with self.client() as client:
+            reply = client.post("/~process@1.0/schedule", json={**DEFINITION, **keys})
+        assert reply.status_code == 200, reply.text
+        return reply.headers["process"]
+
+    def stop(self, name: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it, and return its exit code."""
+        self.running.send_signal(name)
+        return self.running.wait(GENEROUS)
+
+    def is_well(self) -> bool:
+        """Tell whether it answers, and has met nothing that it did not foresee."""
+        with self.client() as client:
+            fine = client.get("/~meta@1.0/health").json() == {"status": "ok"}
+        return fine and "Traceback" not in self.log.read_text("utf-8", "replace")
+
+
+Start = Callable[..., Node]
+
+
+def started(arguments: list[str], log: Path) -> Node:
+    """Start a node and wait for its first line."""
+    with log.open("a") as errors:
+        running = subprocess.Popen(
+            [sys.executable, str(LAUNCHER), *arguments, "--port", "0", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    assert running.stdout is not None
+    ready, _, _ = select.select([running.stdout], [], [], GENEROUS)
+    line = running.stdout.readline() if ready else ""
+    if not line:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+        raise AssertionError(f"the node did not start: {log.read_text('utf-8')}")
+    return Node(running, json.loads(line), log)
+
+
+def definition_file(folder: Path, settings: dict[str, Any]) -> Path:
+    """Write a definition with some settings of ``[host.http]``."""
+    rows = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    file = folder / "node.toml"
+    text = '[process]\nname = "first"\ndevice-stack = ["tally@1.0"]\n\n[host.http]\n' + "\n".join(rows)
+    file.write_text(text + "\n", "utf-8")
+    return file
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start nodes, by settings of ``[host.http]``; each is over by the end of the test."""
+    nodes: list[Node] = []
+
+    def start_one(data: Path = tmp_path / "data", **settings: Any) -> Node:
+        given = {key.replace("_", "-"): value for key, value in settings.items()}
+        file = definition_file(tmp_path, given)
+        node = started([str(file), "--data", str(data)], tmp_path / "log")
+        nodes.append(node)
+        return node
+
+    yield start_one
+    for node in nodes:
+        _end(node)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """Keep one node with settings as they are by default for a module of tests."""
+    folder = tmp_path_factory.mktemp("node")
+    running = started(["--data", str(folder / "data")], folder / "log")
+    yield running
+    _end(running)
+
+
+def _end(node: Node) -> None:
+    node.running.kill()
+    node.running.wait()
+    if node.running.stdout is not None:
+        node.running.stdout.close()

@@ -1,0 +1,130 @@
+"""Requests: a message and its process as the JSON that a module's ``handle`` takes.
+
+Rules
+-----
+* Keys stand in a fixed order, names in the letter case of the field, and the bytes depend on nothing else.
+* Tags are those that the signer wrote where they were kept; else every scalar key that is no field of its own.
+* Bytes that are no text are said as base64url: JSON has no bytes.
+* ``Owner`` is the first signer, or an empty text; nothing in the message can set it.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from typing import Any
+
+from procession import commitments
+from procession.ids import is_id
+from procession.messages import Message
+from procession.schedules import Assignment
+
+FIELDS = frozenset({"id", "anchor", "owner", "data", "target", "signature", "commitments", "path", "tags"})
+
+
+def message_json(assignment: Assignment, definition: Message, module: str) -> str:
+    """Return the first argument of ``handle``: the message of an assignment."""
+    message = assignment.message
+    is_definition = assignment.slot == 0
+    fields: dict[str, Any] = {
+        "Id": assignment.process if is_definition else assignment.message_id,
+        "Target": assignment.process if is_definition else _text(message.get("target", assignment.process)),
+        "Owner": owner_of(message),
+        "From": sender_of(message),
+        "Module": module,
+        "Block-Height": assignment.block_height,
+        "Timestamp": assignment.timestamp,
+        "Tags": tags_of(message, process=is_definition),
+        "Data": _data(message.get("data", "")),
+    }
+    for name, value in (("Anchor", message.get("anchor")), ("Signature", _signature(message))):
+        if value is not None:
+            fields[name] = _text(value)
+    return _dumped({**fields, "Cron": False})
+
+
+def process_json(process: str, definition: Message, module: str) -> str:
+    """Return the second argument of ``handle``: the process, and its module where it is known."""
+    fields: dict[str, Any] = {
+        "Process": {"Id": process, "Owner": owner_of(definition), "Tags": tags_of(definition, process=True)}
+    }
+    if module:
+        fields["Module"] = {"Id": module, "Tags": []}
+    return _dumped(fields)
+
+
+def owner_of(message: Message) -> str:
+    """Return the first address that vouches for a message, or an empty text."""
+    signers = commitments.committers(message)
+    return signers[0] if signers else ""
+
+
+def sender_of(message: Message) -> str:
+    """Return whom a message comes from: the process that sent it, else its owner."""
+    process = message.get("from-process")
+    return process if isinstance(process, str) and is_id(process) else owner_of(message)
+
+
+def tags_of(message: Message, *, process: bool = False) -> list[dict[str, str]]:
+    """Return the tags; a process has the tag ``Type`` whether it says so or not."""
+    pairs = list(commitments.original_tags(message)) or [
+        (header_case(key), _text(value)) for key, value in message.items() if key not in FIELDS and _is_scalar(value)
+    ]
+    if process and not any(name.lower() == "type" for name, _ in pairs):
+        pairs.append(("Type", "Process"))
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+def header_case(key: str) -> str:
+    """Return a key with a capital at the start of each part.
+
+    >>> header_case("data-protocol")
+    'Data-Protocol'
+    """
+    if is_id(key):
+        return key
+    return "-".join(part[:1].upper() + part[1:] for part in key.split("-"))
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is not None and not isinstance(value, tuple | Message)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return _bytes_text(value)
+    return repr(value) if isinstance(value, int | float) else ""
+
+
+def _bytes_text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def _data(value: Any) -> str:
+    return _dumped(_plain(value)) if isinstance(value, tuple | Message) else _text(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _bytes_text(value) if isinstance(value, bytes) else value
+
+
+def _signature(message: Message) -> Any:
+    for entry in commitments.signed(message).values():
+        if "signature" in entry:
+            return entry["signature"]
+    return None
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,145 @@
+"""The writer's side of the schedule file: look up, write one commit, checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+
+from procession.errors import ScheduleError
+from procession.schedules import Assignment
+from procession_scheduler import tiers
+from procession_scheduler.files import open_writing, translated
+from procession_scheduler.plans import Commit
+from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
+from procession_scheduler.tiers import Entry
+
+WAL_BYTES = 64 << 20  # at which the log is checkpointed while callers wait
+TIPS_KEPT = 10_000  # processes whose last slot stays in memory
+HEADS_CHECKED = 256  # newest processes whose last slot is checked when the file is opened
+
+_TIP = (
+    "INSERT INTO processes (id, key, last, chain) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET last = excluded.last, chain = excluded.chain"
+)
+_log = logging.getLogger("procession.scheduler")
+
+
+class Disk:
+    """Hold the writing connection and what it need not read twice; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = open_writing(path)
+        self._tips: dict[str, Tip] = {}
+        self._version = -1  # of the file, as SQLite counts the commits of others
+        self._next_key = 1
+        self._fill: list[int] = []
+        self._pages = 0  # in the write-ahead log
+        self._bound = WAL_BYTES // int(self._db.pragma("page_size"))
+        self._forced_at = self._bound
+        self._checkpointed = True
+        self._db.set_wal_hook(self._note_pages)
+
+    @property
+    def checkpointed(self) -> bool:
+        """Tell whether everything committed is in the main file."""
+        return self._checkpointed
+
+    def check_heads(self) -> None:
+        """Warn of processes whose schedule cannot go on; the others are not held up by them."""
+        newest = "SELECT id FROM processes ORDER BY key DESC LIMIT ?"
+        for (process,) in all_rows(self._db, newest, (HEADS_CHECKED,)):
+            try:
+                self.tip(process)
+            except ScheduleError as error:
+                _log.warning("%s", error.text)
+
+    # -- one commit
+
+    def begin(self) -> None:
+        """Begin a commit; what another program wrote meanwhile is noticed."""
+        with translated(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            version = self._db.pragma("data_version")
+            if version != self._version or len(self._tips) > TIPS_KEPT:
+                self._tips.clear()
+                self._fill = tiers.fill_of(self._db)
+                self._next_key = (self._db.execute("SELECT max(key) FROM processes").get or 0) + 1
+                self._version = version
+
+    def tip(self, process: str) -> Tip | None:
+        """Return where a schedule ends, its last slot checked when it is first asked for."""
+        tip = self._tips.get(process)
+        if tip is None:
+            with translated(self._path):
+                tip = proven_tip(self._db, process)
+            if tip is not None:
+                self._tips[process] = tip
+        return tip
+
+    def next_key(self) -> int:
+        """Return the key that a new process takes."""
+        return self._next_key
+
+    def entry(self, name: bytes) -> Entry | None:
+        """Return where a name was seen first."""
+        with translated(self._path):
+            return tiers.find(self._db, name)
+
+    def assignment(self, process: str, place: int) -> Assignment:
+        """Return the assignment at a place."""
+        with translated(self._path):
+            return read_at(self._db, process, place)
+
+    def write(self, commit: Commit) -> None:
+        """Make a commit durable; if this raises, nothing is known of what the disk holds."""
+        with translated(self._path):
+            if commit.rows or commit.names:
+                self._insert(commit)
+            self._db.execute("COMMIT")
+        self._tips |= commit.tips
+        self._next_key += commit.added
+
+    def undo(self) -> None:
+        """Leave the file as it was before the commit."""
+        if self._db.in_transaction:
+            with translated(self._path):
+                self._db.execute("ROLLBACK")
+
+    # -- between commits
+
+    def relieve(self) -> None:
+        """Checkpoint while callers wait, once the log has grown beyond its bound."""
+        if self._pages >= self._forced_at:
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._forced_at = self._pages + self._bound
+
+    def checkpoint(self) -> None:
+        """Copy what is committed into the main file, as far as readers let it."""
+        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._checkpointed = True
+        self._forced_at = self._bound
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.set_wal_hook(None)
+        with translated(self._path):
+            self._db.close()
+
+    def _insert(self, commit: Commit) -> None:
+        tips = [(process, tip.key, tip.head.slot, tip.head.chain) for process, tip in commit.tips.items()]
+        self._db.executemany(_TIP, tips)
+        self._db.executemany("INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", commit.rows)
+        names = [(name, entry.place, entry.content) for name, entry in commit.names.items()]
+        self._fill = tiers.add(self._db, names, self._fill)
+
+    def _checkpoint(self, mode: int) -> None:
+        with translated(self._path), suppress(apsw.BusyError):  # a reader in the way: the next turn tries again
+            self._pages = self._db.wal_checkpoint(mode=mode)[0]
+
+    def _note_pages(self, db: apsw.Connection, name: str, pages: int) -> int:
+        self._pages, self._checkpointed = pages, False
+        return 0

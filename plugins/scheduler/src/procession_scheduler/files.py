@@ -1,0 +1,182 @@
+"""The schedule file: opened, recognised as ours, and its readers pooled."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+from procession.errors import ScheduleError
+from procession_scheduler import tiers
+
+APPLICATION = 0x50725363  # "PrSc", in the file's header
+SCHEMA_VERSION = 1
+PATIENCE = 0.1  # seconds for another program to let go of the file
+IDLE_READERS = 8  # connections that wait for the next read
+
+_SCHEMA = (
+    "CREATE TABLE processes (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, last INTEGER NOT NULL,"
+    " chain BLOB NOT NULL);"
+    "CREATE TABLE slots (place INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL,"
+    " path TEXT NOT NULL, message_id TEXT NOT NULL, provenance TEXT NOT NULL, chain BLOB NOT NULL,"
+    " seal BLOB NOT NULL, message BLOB NOT NULL);" + tiers.SCHEMA
+)
+
+
+def open_writing(path: Path) -> apsw.Connection:
+    """Open the file for its one writer, made new where there is none."""
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = apsw.Connection(str(path))
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_reading(path: Path) -> apsw.Connection:
+    """Open the file for reading beside its writer."""
+    if not path.exists():
+        raise _missing(path)
+    with translated(path):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.set_busy_timeout(int(PATIENCE * 1000))
+            if not _is_ours(db, path):
+                raise _missing(path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the disk say about a file into a ScheduleError."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        remedy = "stop the other program that writes to it, or open it read only"
+        raise ScheduleError("another program holds it", where=str(path), remedy=remedy, kind="locked") from error
+    except apsw.NotADBError as error:
+        raise _foreign(path) from error
+    except (apsw.CorruptError, apsw.SQLError) as error:  # the second: a schema that is not what we wrote
+        remedy = "restore the schedule file from a copy; it cannot be recomputed"
+        raise ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind="damaged-schedule") from error
+    except (apsw.Error, OSError) as error:
+        remedy = "see to the disk, its space and its permissions, and open it again"
+        raise ScheduleError(f"{error}", where=str(path), remedy=remedy, kind="io") from error
+
+
+class Readers:
+    """Lend reading connections, one thread each, and keep a few of them open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+        with self.lent() as db:
+            _check_processes(db)
+
+    @contextmanager
+    def lent(self) -> Iterator[apsw.Connection]:
+        """Lend a connection; what SQLite raises meanwhile comes out as a ScheduleError."""
+        db = self._take()
+        try:
+            with translated(self._path):
+                yield db
+        finally:
+            self._give_back(db)
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for db in idle:
+            db.close()
+
+    def _take(self) -> apsw.Connection:
+        with self._lock:
+            if self._closed:
+                raise closed(self._path)
+            if self._idle:
+                return self._idle.pop()
+        return open_reading(self._path)
+
+    def _give_back(self, db: apsw.Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < IDLE_READERS:
+                self._idle.append(db)
+                return
+        db.close()
+
+
+def closed(path: Path) -> ScheduleError:
+    """Return the error for a schedule that was let go of."""
+    return ScheduleError("the schedule is closed", where=str(path), remedy="open it again", kind="closed")
+
+
+def _prepare(db: apsw.Connection, path: Path) -> None:
+    db.set_busy_timeout(int(PATIENCE * 1000))
+    fresh = not _is_ours(db, path)
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", 2)  # FULL: a commit is on the disk before anyone is told
+    db.pragma("fullfsync", 1)  # macOS: through the drive's own cache, too
+    db.pragma("wal_autocheckpoint", 0)  # the writer does it when nobody waits
+    db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
+    if fresh and not _is_ours(db, path):
+        db.execute(_SCHEMA)
+        db.pragma("application_id", APPLICATION)
+        db.pragma("user_version", SCHEMA_VERSION)
+    db.execute("COMMIT")
+    if fresh:
+        _sync_folder(path.parent)
+
+
+def _is_ours(db: apsw.Connection, path: Path) -> bool:
+    """Tell whether the file holds a schedule; False for an empty one, an error for any other."""
+    if db.pragma("application_id") == APPLICATION:
+        version = db.pragma("user_version")
+        if version != SCHEMA_VERSION:
+            what = f"written as version {version}, this reads version {SCHEMA_VERSION}"
+            remedy = "install the procession-scheduler that wrote it"
+            raise ScheduleError(what, where=str(path), remedy=remedy, kind="newer-schema")
+        return True
+    if db.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise _foreign(path)
+    return False
+
+
+def _check_processes(db: apsw.Connection) -> None:
+    """Refuse a file in which a process may have vanished, for its slots would be given again."""
+    found = db.execute("PRAGMA integrity_check(processes)").get
+    if found != "ok":
+        raise apsw.CorruptError(found)
+
+
+def _missing(path: Path) -> ScheduleError:
+    remedy = "schedule a message first, or name another data folder"
+    return ScheduleError("there is no schedule", where=str(path), remedy=remedy, kind="missing")
+
+
+def _foreign(path: Path) -> ScheduleError:
+    remedy = "name another file in the scheduler's options"
+    return ScheduleError("not a schedule of ours", where=str(path), remedy=remedy, kind="foreign")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file durable; a file system that cannot is left as it is."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

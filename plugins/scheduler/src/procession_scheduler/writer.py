@@ -1,0 +1,159 @@
+"""The writer: the one thread that gives slots, commits what is queued at once, and answers all.
+
+Rules
+-----
+* Nobody is answered before the commit that holds their slots is on the disk.
+* A call that is refused does not hold up its neighbours in the same commit.
+* After a failed commit nothing is known of the disk, so nothing more is promised: the writer stops for good.
+* A lone caller waits for its own commit and nothing else; no timer gathers callers.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import attrs
+
+from procession.errors import ProcessionError, ScheduleError
+from procession.schedules import Assignment, Clock
+from procession_scheduler.disk import Disk
+from procession_scheduler.files import closed
+from procession_scheduler.plans import Commit, Draft, Offer
+
+GROUP = 256  # submissions a commit takes from the queue; one call alone may hold more
+IDLE = 0.1  # seconds without a call until the log is checkpointed
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """Hold what one caller waits for."""
+
+    process: str
+    offers: Sequence[Offer]
+    answer: Future[Sequence[Assignment]]
+
+
+class Writer:
+    """Run the thread that owns the writing side of the file."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._disk = Disk(path)
+        self._disk.check_heads()
+        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # nothing is queued behind the end
+        self._closing = False
+        self._stopped: Exception | None = None  # what a write failed with
+        self._thread = threading.Thread(target=self._run, name=f"procession schedule {path.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, process: str, offers: Sequence[Offer]) -> Future[Sequence[Assignment]]:
+        """Queue a call; the future is answered when it is durable."""
+        call = Call(process, offers, Future())
+        with self._lock:
+            if self._closing:
+                raise closed(self._path)
+            self._queue.put(call)
+        return call.answer
+
+    def close(self, deadline: float) -> None:
+        """Finish what is queued and end the thread; ScheduleError if that takes longer than the deadline."""
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._queue.put(None)
+        self._thread.join(deadline)
+        if self._thread.is_alive():
+            what = f"still writing after {deadline} seconds"
+            raise ScheduleError(what, where=str(self._path), remedy="see to the disk", kind="deadline")
+
+    def _run(self) -> None:
+        try:
+            while calls := self._taken():
+                self._serve([call for call in calls if call.answer.set_running_or_notify_cancel()])
+        finally:
+            self._disk.close()
+
+    def _taken(self) -> list[Call]:
+        """Return the calls of the next commit; none once the queue is closed and drained."""
+        calls: list[Call] = []
+        count = 0
+        call = self._first()
+        while call is not None:
+            calls.append(call)
+            count += len(call.offers)
+            if count >= GROUP or self._queue.empty():
+                return calls
+            call = self._queue.get()
+        if calls:
+            self._queue.put(None)  # the end comes again, behind these
+        return calls
+
+    def _first(self) -> Call | None:
+        """Wait for a call; when none comes for a while, checkpoint."""
+        while True:
+            at_rest = self._disk.checkpointed or self._stopped is not None
+            try:
+                return self._queue.get(timeout=None if at_rest else IDLE)
+            except queue.Empty:
+                self._tidy(self._disk.checkpoint)
+
+    def _serve(self, calls: Sequence[Call]) -> None:
+        writing = False
+        try:
+            self._refuse_if_stopped()
+            self._disk.begin()
+            commit = Commit(self._disk)
+            answers = self._planned(calls, commit)
+            writing = True
+            self._disk.write(commit)
+        except Exception as error:  # the thread outlives what its calls meet, and each of them is told
+            self._fail(calls, error, fatal=writing)
+            return
+        for call, assignments in answers:
+            call.answer.set_result(assignments)
+        self._tidy(self._disk.relieve)
+
+    def _planned(self, calls: Sequence[Call], commit: Commit) -> list[tuple[Call, list[Assignment]]]:
+        answers = []
+        for call in calls:
+            try:
+                draft = Draft(call.process, commit, self._clock)
+                assignments = draft.answers(call.offers)
+            except ProcessionError as error:
+                call.answer.set_exception(error)
+                continue
+            commit.take(draft)
+            answers.append((call, assignments))
+        return answers
+
+    def _fail(self, calls: Sequence[Call], error: Exception, *, fatal: bool) -> None:
+        if fatal:
+            self._stopped = error
+        self._tidy(self._disk.undo)
+        for call in calls:
+            if not call.answer.done():
+                call.answer.set_exception(self._stop_error() if fatal else error)
+
+    def _tidy(self, step: Callable[[], None]) -> None:
+        """Do what no caller waits for; if the disk refuses it, promise nothing more."""
+        try:
+            step()
+        except ScheduleError as error:
+            self._stopped = self._stopped or error
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped is not None:
+            raise self._stop_error()
+
+    def _stop_error(self) -> ScheduleError:
+        remedy = "see to the disk, then open the schedule again; what was not acknowledged may or may not be in it"
+        what = f"stopped after a failed write: {self._stopped}"
+        error = ScheduleError(what, where=str(self._path), remedy=remedy, kind="stopped")
+        error.__cause__ = self._stopped
+        return error

@@ -1,0 +1,479 @@
+"""What scheduler@1.0 does beyond the contract: damage, trouble of the disk, groups, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import apsw
+import attrs
+import pytest
+
+from procession.errors import RequestError, ScheduleError
+from procession.messages import Message, encode
+from procession.roles import Site
+from procession.schedules import Clock, Given, Submission, Tick, check_chain
+from procession.testing.fakes import SteppingClock
+from procession.testing.schedulers import OTHER, PROCESS, submission, submissions
+from procession_scheduler import FileScheduler, SchedulerOptions
+from procession_scheduler.rows import SLOTS, whole_bytes
+
+Open = Callable[..., FileScheduler]
+
+
+@pytest.fixture
+def open_scheduler(tmp_path: Path) -> Iterator[Open]:
+    """Open the schedule of the test's folder; all are closed after the test."""
+    opened: list[FileScheduler] = []
+
+    def open_it(clock: Clock | None = None, *, read_only: bool = False, deadline: float = 30.0) -> FileScheduler:
+        site = Site(tmp_path, read_only, clock or SteppingClock())
+        opened.append(FileScheduler(SchedulerOptions(), site, deadline=deadline))
+        return opened[-1]
+
+    yield open_it
+    for scheduler in opened:
+        scheduler.close()
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Iterator[apsw.Connection]:
+    """Reach the file behind the scheduler's back."""
+    db = apsw.Connection(str(tmp_path / "schedule.sqlite"))
+    yield db
+    db.close()
+
+
+class HeldClock:
+    """Keep the writer waiting at its first look until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+        self._clock = SteppingClock()
+
+    def __call__(self) -> Tick:
+        """Return a tick once let go."""
+        self.asked.set()
+        assert self.go_on.wait(30)
+        return self._clock()
+
+
+class FailingFile(apsw.VFSFile):
+    """Fail to sync the write-ahead log while its disk is bad."""
+
+    def __init__(self, disk: FailingDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        self._disk = disk
+        self._log = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
+        super().__init__(disk.base_vfs, name, flags)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        """Sync, or fail."""
+        if self._log and self._disk.bad:
+            self._disk.fired += 1
+            raise apsw.IOError("a bad disk")
+        super().xSync(flags)
+
+
+class FailingDisk(apsw.VFS):
+    """Be the disk below SQLite, good until told."""
+
+    def __init__(self) -> None:
+        self.bad = False
+        self.fired = 0
+        self.base_vfs = apsw.vfs_names()[0]
+        super().__init__("failing", self.base_vfs, makedefault=True)
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        """Open a file on this disk."""
+        return FailingFile(self, name, flags)
+
+
+@pytest.fixture
+def disk() -> Iterator[FailingDisk]:
+    """Put a disk that can fail below every file opened in the test."""
+    disk = FailingDisk()
+    yield disk
+    disk.unregister()
+
+
+def count_commits(scheduler: FileScheduler) -> list[int]:
+    """Return a list that grows by one at each commit."""
+    commits: list[int] = []
+
+    def count() -> bool:
+        commits.append(1)
+        return False
+
+    assert scheduler._writer is not None
+    scheduler._writer._disk._db.set_commit_hook(count)
+    return commits
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    """Tell whether something comes true before the test's patience ends."""
+    end = time.monotonic() + 20
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+# -- damage
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "message = CAST(substr(message, 1, length(message) - 1) || x'00' AS BLOB)",
+        "message = 5",
+        "path = CAST(x'ff' AS TEXT)",
+        "timestamp = timestamp + 1",
+        "block_height = block_height + 1",
+        "path = 'other'",
+        "message_id = substr(message_id, 2) || 'A'",
+        "chain = zeroblob(32)",
+        "provenance = 'imported'",
+        "seal = zeroblob(32)",
+    ],
+)
+def test_changed_row_is_found(open_scheduler: Open, raw: apsw.Connection, change: str) -> None:
+    """A row that is not what was written is an error that names process and slot; others stay readable."""
+    scheduler = open_scheduler()
+    scheduler.assign(PROCESS, submissions(3))
+    raw.execute(f"UPDATE slots SET {change} WHERE place % {SLOTS} = 1")
+    with pytest.raises(ScheduleError) as found:
+        scheduler.read(PROCESS, 0, 2)
+    assert ("damaged-schedule", {"process": PROCESS, "slot": 1}) == (found.value.kind, found.value.facts)
+    assert [2] == [item.slot for item in scheduler.read(PROCESS, 2, 9)]
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2])
+def test_missing_row_is_found(open_scheduler: Open, raw: apsw.Connection, slot: int) -> None:
+    """A hole in a schedule is an error that names the slot."""
+    scheduler = open_scheduler()
+    scheduler.assign(PROCESS, submissions(3))
+    raw.execute(f"DELETE FROM slots WHERE place % {SLOTS} = {slot}")
+    with pytest.raises(ScheduleError) as found:
+        scheduler.read(PROCESS, 0, 2)
+    assert slot == found.value.facts["slot"]
+
+
+def test_damaged_head_is_not_continued(
+    open_scheduler: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process whose last slot is damaged takes no further one, says so on opening, and holds up no other."""
+    first = open_scheduler()
+    first.assign(PROCESS, submissions(2))
+    first.assign(OTHER, submissions(1))
+    first.close()
+    raw.execute(f"UPDATE slots SET timestamp = 0 WHERE place % {SLOTS} = 1")
+    with caplog.at_level(logging.WARNING, "procession.scheduler"):
+        second = open_scheduler()
+    assert PROCESS in caplog.text
+    with pytest.raises(ScheduleError, match="seal"):
+        second.assign(PROCESS, submissions(1))
+    assert 1 == second.assign(OTHER, submissions(1))[0].slot
+
+
+def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
+    """Whatever byte of the file changes, what is read is what was written, or an error of ours."""
+    site = Site(tmp_path, False, SteppingClock())
+    scheduler = FileScheduler(SchedulerOptions(), site)
+    made = list(scheduler.assign(PROCESS, submissions(40)))
+    scheduler.close()
+    path = tmp_path / "schedule.sqlite"
+    good = path.read_bytes()
+    random = Random(11)
+    seen = set()
+    for _ in range(150):
+        place = random.randrange(len(good))
+        path.write_bytes(good[:place] + bytes([good[place] ^ (1 << random.randrange(8))]) + good[place + 1 :])
+        try:
+            damaged = FileScheduler(SchedulerOptions(), attrs.evolve(site, read_only=True))
+        except ScheduleError as error:
+            seen.add(error.kind)
+            continue
+        for slot, expected in enumerate(made):
+            try:
+                assert (slot, [expected]) == (slot, list(damaged.read(PROCESS, slot, slot)))
+            except ScheduleError as error:
+                seen.add(error.kind)
+        damaged.close()
+    assert "damaged-schedule" in seen
+
+
+def test_index_that_leads_astray_is_found(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A message is not found at a slot that holds another."""
+    scheduler = open_scheduler()
+    scheduler.assign(PROCESS, submissions(2))
+    raw.execute("UPDATE names0 SET place = place + 1")
+    with pytest.raises(ScheduleError, match="index"):
+        scheduler.find(PROCESS, submission(0).message_id)
+
+
+# -- files that are not ours to write
+
+
+@pytest.mark.parametrize(
+    ("prepare", "kind"),
+    [
+        ("PRAGMA application_id = 99; CREATE TABLE theirs (x)", "foreign"),
+        ("CREATE TABLE theirs (x)", "foreign"),
+        (None, "foreign"),
+    ],
+)
+def test_foreign_file_is_refused_untouched(tmp_path: Path, prepare: str | None, kind: str) -> None:
+    """A file of another program is refused and stays as it is."""
+    path = tmp_path / "schedule.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    if prepare is not None:
+        path.unlink()
+        with apsw.Connection(str(path)) as db:
+            db.execute(prepare)
+        db.close()
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(ScheduleError) as refused:
+            FileScheduler(SchedulerOptions(), Site(tmp_path, read_only, SteppingClock()))
+        assert kind == refused.value.kind
+    assert before == path.read_bytes()
+
+
+def test_newer_schema_is_refused(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A file of a newer version is refused with what to install."""
+    open_scheduler().close()
+    raw.pragma("user_version", 2)
+    with pytest.raises(ScheduleError, match="install") as refused:
+        open_scheduler()
+    assert "newer-schema" == refused.value.kind
+
+
+def test_locked_file_is_refused_at_once(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A file that another program writes to is refused with what to do."""
+    open_scheduler().close()
+    raw.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ScheduleError, match="other program") as refused:
+        open_scheduler()
+    assert "locked" == refused.value.kind
+
+
+def test_lock_met_later_passes(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A lock that another program takes and gives back costs the calls between, and no more."""
+    scheduler = open_scheduler()
+    raw.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ScheduleError) as refused:
+        scheduler.assign(PROCESS, submissions(1))
+    raw.execute("ROLLBACK")
+    assert ("locked", 0) == (refused.value.kind, scheduler.assign(PROCESS, submissions(1))[0].slot)
+
+
+def test_nothing_to_read_is_an_error(open_scheduler: Open, tmp_path: Path) -> None:
+    """A folder without a schedule cannot be opened read only, and is not written to."""
+    with pytest.raises(ScheduleError) as refused:
+        open_scheduler(read_only=True)
+    assert ("missing", []) == (refused.value.kind, list(tmp_path.iterdir()))
+
+
+def test_two_writers_share_a_file(open_scheduler: Open) -> None:
+    """Two schedulers on one file give dense slots and one chain, and know each other's names."""
+    one, two = open_scheduler(), open_scheduler()
+    made = [(one, two)[number % 2].assign(PROCESS, [submission(number)])[0] for number in range(6)]
+    one.assign(OTHER, [submission(0, names=["s1"])])
+    (again,) = two.assign(OTHER, [submission(1, names=["s1"])])
+    assert one.head(PROCESS) == check_chain(made, None)
+    assert 0 == again.slot
+
+
+# -- trouble while writing
+
+
+def test_failed_commit_stops_the_writer(open_scheduler: Open, disk: FailingDisk) -> None:
+    """After a commit that failed nothing is acknowledged until the file is opened again, where all is whole."""
+    scheduler = open_scheduler()
+    made = list(scheduler.assign(PROCESS, submissions(2)))
+    disk.bad = True
+    for _ in range(2):
+        with pytest.raises(ScheduleError) as refused:
+            scheduler.assign(PROCESS, submissions(1))
+        disk.bad = False
+        assert "stopped" == refused.value.kind
+    assert (1, made) == (disk.fired, list(scheduler.read(PROCESS, 0, 1)))
+    scheduler.close()
+    second = open_scheduler()
+    second.assign(PROCESS, submissions(1, 2))
+    stored = list(second.read(PROCESS, 0, 99))
+    assert (made, second.head(PROCESS)) == (stored[:2], check_chain(stored, None))
+
+
+def test_clock_that_fails_stops_nothing(open_scheduler: Open) -> None:
+    """A clock that raises fails the calls that met it; the next one gets its slot."""
+    steps = SteppingClock()
+    asked = iter([False, True])
+
+    def clock() -> Tick:
+        if not next(asked, True):
+            raise OSError("no time")
+        return steps()
+
+    scheduler = open_scheduler(clock)
+    with pytest.raises(OSError, match="no time"):
+        scheduler.assign(PROCESS, submissions(1))
+    assert 0 == scheduler.assign(PROCESS, submissions(1))[0].slot
+
+
+def test_deadline_tells_what_is_known(open_scheduler: Open, tmp_path: Path) -> None:
+    """A call that waits too long says whether it may still be scheduled; one not yet begun never is."""
+    clock = HeldClock()
+    scheduler = open_scheduler(clock, deadline=0.2)
+    with pytest.raises(ScheduleError) as begun:
+        scheduler.assign(PROCESS, submissions(1))
+    with pytest.raises(ScheduleError) as queued:
+        scheduler.assign(PROCESS, submissions(1, 1))
+    clock.go_on.set()
+    scheduler.close()
+    assert ["deadline", "deadline"] == [begun.value.kind, queued.value.kind]
+    assert ["unknown", "none"] == [begun.value.facts["outcome"], queued.value.facts["outcome"]]
+    stored = open_scheduler(read_only=True).read(PROCESS, 0, 9)
+    assert [0] == [item.message["quantity"] for item in stored]
+
+
+def test_closing_drains_what_is_queued(open_scheduler: Open) -> None:
+    """Calls that were queued before the end are answered, those after it refused."""
+    clock = HeldClock()
+    scheduler = open_scheduler(clock)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(scheduler.assign, PROCESS, submissions(1))
+        assert clock.asked.wait(20)
+        queued = [pool.submit(scheduler.assign, PROCESS, submissions(1, n)) for n in range(1, 3)]
+        writer = scheduler._writer
+        assert writer is not None
+        assert wait_until(lambda: writer._queue.qsize() == 2)
+        closing = pool.submit(scheduler.close)
+        assert wait_until(lambda: writer._closing)
+        with pytest.raises(ScheduleError) as refused:
+            scheduler.assign(PROCESS, submissions(1))
+        clock.go_on.set()
+        closing.result(20)
+        assert [0, 1, 2] == sorted(call.result(20)[0].slot for call in (first, *queued))
+    assert "closed" == refused.value.kind
+
+
+# -- groups and checkpoints
+
+
+def test_queued_calls_share_a_commit(open_scheduler: Open) -> None:
+    """Calls that queue up behind a commit are committed together."""
+    clock = HeldClock()
+    scheduler = open_scheduler(clock)
+    writer = scheduler._writer
+    assert writer is not None
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(scheduler.assign, PROCESS, submissions(1))
+        assert clock.asked.wait(20)
+        queued = [pool.submit(scheduler.assign, PROCESS, submissions(1, n)) for n in range(1, 7)]
+        assert wait_until(lambda: writer._queue.qsize() == 6)
+        commits = count_commits(scheduler)
+        clock.go_on.set()
+        for call in (first, *queued):
+            call.result(20)
+    assert (2, 7) == (len(commits), len(scheduler.read(PROCESS, 0, 99)))
+
+
+def test_idle_writer_checkpoints(open_scheduler: Open, tmp_path: Path) -> None:
+    """What is committed moves into the main file when nobody calls."""
+    scheduler = open_scheduler()
+    before = (tmp_path / "schedule.sqlite").stat().st_size
+    scheduler.assign(PROCESS, submissions(100))
+    assert wait_until(lambda: (tmp_path / "schedule.sqlite").stat().st_size > before)
+
+
+def test_log_is_bounded(open_scheduler: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write-ahead log of a writer that never rests is emptied when it reaches its bound."""
+    monkeypatch.setattr("procession_scheduler.disk.WAL_BYTES", 1 << 20)
+    scheduler = open_scheduler()
+    sizes = []
+    for number in range(30):
+        message = Message({"data": bytes([number]) * 200_000})
+        scheduler.assign(PROCESS, [Submission(message, message.id)])
+        sizes.append((tmp_path / "schedule.sqlite-wal").stat().st_size)
+    assert max(sizes) < 2 << 20
+
+
+def test_one_call_of_thousands_is_one_commit(open_scheduler: Open) -> None:
+    """A call larger than a group is committed whole, at once."""
+    scheduler = open_scheduler()
+    commits = count_commits(scheduler)
+    made = scheduler.assign(PROCESS, submissions(1000))
+    assert (1, 999) == (len(commits), made[-1].slot)
+
+
+# -- what comes in
+
+
+def test_repeated_import_is_answered(open_scheduler: Open) -> None:
+    """An import that is sent again gets what it had; with other content it does not follow."""
+    scheduler = open_scheduler()
+    offers = [attrs.evolve(submission(n), given=Given(n, n, n)) for n in range(3)]
+    made = scheduler.assign(PROCESS, offers)
+    assert list(made) == list(scheduler.assign(PROCESS, offers[1:] + offers[:1]))[-1:] + list(made[1:])
+    for changed in (submission(9), attrs.evolve(submission(1), message_id=submission(2).message_id)):
+        with pytest.raises(ScheduleError):
+            scheduler.assign(PROCESS, [attrs.evolve(changed, given=Given(1, 1, 1))])
+
+
+def test_import_is_not_mistaken_for_a_repetition(open_scheduler: Open) -> None:
+    """A schedule made elsewhere may hold one message at two slots, and keeps both."""
+    scheduler = open_scheduler()
+    offers = [attrs.evolve(submission(5, names=["s1"]), given=Given(n, 1, 1)) for n in range(2)]
+    scheduler.assign(PROCESS, offers)
+    (recognised,) = scheduler.assign(PROCESS, [submission(5, names=["s1"])])
+    assert (1, 0) == (scheduler.head(PROCESS).slot, recognised.slot)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 70)])
+def test_import_with_impossible_numbers_is_refused(open_scheduler: Open, number: int) -> None:
+    """A timestamp that the file cannot hold is the caller's mistake."""
+    with pytest.raises(RequestError):
+        open_scheduler().assign(PROCESS, [attrs.evolve(submission(0), given=Given(0, number, 0))])
+
+
+def test_message_that_nests_too_deeply_is_refused(open_scheduler: Open) -> None:
+    """A message that could not be read back is not scheduled."""
+    nested = Message({"a": 1})
+    for _ in range(100):
+        nested = Message({"a": nested})
+    scheduler = open_scheduler()
+    with pytest.raises(RequestError):
+        scheduler.assign(PROCESS, [submission(0), attrs.evolve(submission(0), message=nested)])
+    assert scheduler.head(PROCESS) is None
+
+
+def test_late_recognition_remembers_the_key(open_scheduler: Open) -> None:
+    """A key that came with a recognised message stands for its slot from then on."""
+    scheduler = open_scheduler()
+    scheduler.assign(PROCESS, [submission(0), submission(1, names=["s1"])])
+    scheduler.assign(PROCESS, [submission(1, names=["s1"], key="k1")])
+    (again,) = scheduler.assign(PROCESS, [submission(1, key="k1")])
+    with pytest.raises(RequestError):
+        scheduler.assign(PROCESS, [submission(2, key="k1")])
+    assert 1 == again.slot
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message({}),
+        Message({"a": 1.5, "b": [b"\xda\x6c\x69\x6e\x6b", True], "c": {"d": None}}),
+        Message({"deep": {"text": "x" * 300}}),
+        Message({"deep": {"small": {"text": "x" * 200, "more": "y" * 100}}}),
+        Message({f"k{n}": {"n": n} for n in range(100)}),
+    ],
+)
+def test_whole_bytes_are_those_of_the_wire(message: Message) -> None:
+    """The bytes that are kept are those that the wire would carry."""
+    assert encode(message) == whole_bytes(message)

@@ -1,0 +1,176 @@
+"""SqliteCache: ``sqlite@1.0``, results, snapshots and blobs in one SQLite file and files beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from hashlib import sha256
+
+import apsw
+import attrs
+
+from procession.errors import CacheError
+from procession.ids import to_id
+from procession.results import Batch, Record
+from procession.roles import Site
+from procession_sqlite.files import Readers
+from procession_sqlite.folders import BlobFolder, damaged_blob
+from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of
+from procession_sqlite.tiers import NAME_BYTES, Tiers
+from procession_sqlite.writes import Writes
+
+SYNCHRONOUS = {"normal": 1, "full": 2}  # as SQLite numbers them
+
+_KEY = "SELECT key FROM processes WHERE value = ?"
+_AT = f"SELECT {COLUMNS} FROM records WHERE place = ?"
+_DOWN = f"SELECT {COLUMNS} FROM records WHERE place BETWEEN ? AND ? ORDER BY place DESC"
+_POINTS_DOWN = (
+    f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
+    " ORDER BY place DESC"
+)
+_log = logging.getLogger("procession.sqlite")
+
+
+@attrs.frozen
+class CacheOptions:
+    """Name the cache file, relative to the data folder, and say how it is written.
+
+    ``sync`` "full" syncs every commit; "normal" leaves to a power cut what can be computed again.
+    Blobs of more than ``large_blob`` bytes are files beside the cache file.
+    """
+
+    path: str = "cache.sqlite"
+    sync: str = attrs.field(default="normal", validator=attrs.validators.in_(SYNCHRONOUS))
+    large_blob: int = attrs.field(default=1 << 20, validator=attrs.validators.ge(0))
+
+
+class SqliteCache:
+    """Keep results and blobs: one transaction a batch, every record and blob checked when it is read."""
+
+    def __init__(self, options: CacheOptions, site: Site) -> None:
+        self._path = site.data / options.path
+        self._large = options.large_blob
+        self._digests = Tiers("digests")
+        self._names = Tiers("names")
+        self._writes = None if site.read_only else Writes(self._path, synchronous=SYNCHRONOUS[options.sync])
+        try:
+            self._folder = BlobFolder(self._path.parent / "blobs", read_only=site.read_only)
+            self._readers = Readers(self._path)
+        except BaseException:
+            self._close_writes()
+            raise
+
+    def put(self, batch: Batch) -> None:
+        """Commit records and blobs at once; a record or blob that is there already is replaced."""
+        small = {digest: content for digest, content in batch.blobs.items() if len(content) <= self._large}
+        with self._writing() as writes:
+            for digest, content in batch.blobs.items():
+                if digest not in small:
+                    self._folder.write(digest, content)
+            with writes.transaction():
+                writes.put_blobs(small)
+                writes.put_records(batch.records)
+
+    def get(self, process: str, slot: int) -> Record | None:
+        """Return the record of a slot; CacheError (kind ``damaged``) if it fails its hash."""
+        with self._readers.lent() as db:
+            key = db.execute(_KEY, (process,)).get
+            if key is None or not 0 <= slot < SLOTS:
+                return None
+            rows = db.execute(_AT, (key * SLOTS + slot,)).fetchall()
+        return record_of(process, rows[0]) if rows else None
+
+    def latest(self, process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
+        """Return the newest record at or below a slot, by index, passing over damaged ones."""
+        with self._readers.lent() as db:
+            key = db.execute(_KEY, (process,)).get
+            if key is None:
+                return None
+            top = SLOTS - 1 if at_or_below is None else min(at_or_below, SLOTS - 1)
+            with closing(db.cursor()) as cursor:
+                cursor.execute(_POINTS_DOWN if with_snapshot else _DOWN, (key * SLOTS, key * SLOTS + top))
+                return _first_whole(process, cursor)
+
+    def find(self, process: str, message_id: str) -> int | None:
+        """Return the first computed slot that holds a message."""
+        with self._readers.lent() as db:
+            place = self._names.find(db, name_of(process, message_id))
+            if place is None:
+                return None
+            held = db.execute("SELECT CAST(message_id AS BLOB) FROM records WHERE place = ?", (place,)).get
+        return place % SLOTS if held == message_id.encode() else None
+
+    def get_blob(self, digest: bytes) -> bytes:
+        """Return a blob; CacheError (kind ``missing`` or ``damaged``)."""
+        with self._readers.lent() as db:
+            found = self._digests.find(db, digest[:NAME_BYTES])
+            stored = None
+            if found is not None:
+                stored = db.execute("SELECT CAST(content AS BLOB) FROM blobs WHERE id = ?", (found,)).get
+        if stored is not None and sha256(stored).digest() == digest:
+            return bytes(stored)
+        content = self._folder.read(digest)
+        if content is not None:
+            return content
+        if stored is not None:
+            raise damaged_blob(digest, str(self._path))
+        raise self._missing(digest)
+
+    def put_blob(self, content: bytes) -> bytes:
+        """Keep bytes in a file of their own, durably, and return their digest."""
+        digest = sha256(content).digest()
+        with self._writing():
+            self._folder.write(digest, content)
+        return digest
+
+    def prune(self, process: str, keep: int) -> int:
+        """Drop all snapshots of a process but the newest ``keep``; return how many went.
+
+        The blobs that only those used go with them; a kill in between may leave the file of one behind.
+        """
+        with self._writing() as writes:
+            with writes.transaction():
+                count, unused = writes.drop_snapshots(process, max(keep, 0))
+                for digest in unused:
+                    writes.remove_blob(digest)
+            for digest in unused:
+                self._folder.remove(digest)
+        return count
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._readers.close()
+        self._close_writes()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writes]:
+        if self._writes is None:
+            remedy = "close what writes to it and open it for writing"
+            raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
+        with self._writes.held():
+            yield self._writes
+
+    def _close_writes(self) -> None:
+        if self._writes is not None:
+            self._writes.close()
+
+    def _missing(self, digest: bytes) -> CacheError:
+        return CacheError(
+            f"blob {to_id(digest)} is missing",
+            where=str(self._path),
+            remedy="put it again, or let it be computed again",
+            kind="missing",
+            facts={"blob": to_id(digest)},
+        )
+
+
+def _first_whole(process: str, rows: apsw.Cursor) -> Record | None:
+    for row in rows:
+        try:
+            return record_of(process, row)
+        except CacheError as error:
+            _log.warning("%s", error.text)
+    return None
+
+

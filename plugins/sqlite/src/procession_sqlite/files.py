@@ -1,0 +1,207 @@
+"""The cache file: opened or begun anew, and its readers pooled.
+
+A cache may vanish and may never be wrong: a file that is no database any more, or was found corrupt
+while in use, is moved aside when it is next opened for writing, and an empty one takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+from procession.errors import CacheError
+from procession_sqlite.tiers import Tiers
+
+APPLICATION = 0x50724361  # "PrCa", in the file's header
+SCHEMA_VERSION = 1
+PATIENCE = 0.1  # seconds for another program to let go of the file
+CHECKPOINT_PAGES = 4_000  # of the write-ahead log: 16 MiB
+IDLE_READERS = 8  # connections that wait for the next read
+
+_KEYED = "(key INTEGER PRIMARY KEY, value {} NOT NULL UNIQUE);"
+_SCHEMA = (
+    f"CREATE TABLE processes {_KEYED.format('TEXT')}"
+    f"CREATE TABLE fingerprints {_KEYED.format('TEXT')}"
+    f"CREATE TABLE snapshots {_KEYED.format('BLOB')}"
+    "CREATE TABLE records (place INTEGER PRIMARY KEY, message_id TEXT NOT NULL, state BLOB NOT NULL,"
+    " state_digest BLOB NOT NULL, complete INTEGER NOT NULL, fingerprint INTEGER NOT NULL, live_root BLOB NOT NULL,"
+    " snapshot INTEGER, seal BLOB NOT NULL);"
+    "CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL;"
+    "CREATE INDEX uses ON records (snapshot) WHERE snapshot IS NOT NULL;"
+    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
+) + "".join(Tiers(table).schema for table in ("names", "digests"))
+
+_CORRUPT = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)  # the last: a schema that is not what we wrote
+_log = logging.getLogger("procession.sqlite")
+
+
+def open_writing(path: Path, *, synchronous: int) -> apsw.Connection:
+    """Open the file for writing, made new where there is none, or one that is no cache any more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _marker(path).exists():
+        move_aside(path)
+    try:
+        return _opened(path, synchronous)
+    except _CORRUPT:
+        move_aside(path)
+        return _opened(path, synchronous)
+
+
+def open_reading(path: Path) -> apsw.Connection:
+    """Open the file for reading beside its writer."""
+    if not path.exists():
+        raise _missing(path)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        db.set_busy_timeout(int(PATIENCE * 1000))
+        if not _is_ours(db, path):
+            raise _missing(path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the disk say about a file into a CacheError."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise cache_error(path, error) from error
+
+
+def cache_error(path: Path, error: apsw.Error | OSError) -> CacheError:
+    """Return what SQLite or the disk said as a CacheError; corruption is remembered for the next opening."""
+    kind, what, remedy = "io", f"{error}", "see to the disk, its space and its permissions"
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        remedy = "stop the other program that writes to it, or open it read only"
+        kind, what = "locked", "another program holds it"
+    elif isinstance(error, _CORRUPT):
+        with suppress(OSError):
+            _marker(path).touch()
+        remedy = "open it again: it is moved aside, and computed again from the schedule"
+        kind, what = "damaged", f"damaged: {error}"
+    return CacheError(what, where=str(path), remedy=remedy, kind=kind)
+
+
+class Readers:
+    """Lend reading connections, one thread each, and keep a few of them open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+        with self.lent():
+            pass  # say at once whether it can be read
+
+    @contextmanager
+    def lent(self) -> Iterator[apsw.Connection]:
+        """Lend a connection; what SQLite raises meanwhile comes out as a CacheError."""
+        db: apsw.Connection | None = None
+        try:
+            db = self._take()
+            yield db
+        except (apsw.Error, OSError) as error:
+            raise cache_error(self._path, error) from error
+        finally:
+            if db is not None:
+                self._give_back(db)
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for db in idle:
+            db.close()
+
+    def _take(self) -> apsw.Connection:
+        with self._lock:
+            if self._closed:
+                raise closed(self._path)
+            if self._idle:
+                return self._idle.pop()
+        return open_reading(self._path)
+
+    def _give_back(self, db: apsw.Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < IDLE_READERS:
+                self._idle.append(db)
+                return
+        db.close()
+
+
+def closed(path: Path) -> CacheError:
+    """Return the error for a cache that was let go of."""
+    return CacheError("the cache is closed", where=str(path), remedy="open it again", kind="closed")
+
+
+def move_aside(path: Path) -> None:
+    """Rename a file that is no cache any more, and what SQLite keeps beside it, to ``.damaged-N``."""
+    number = 1
+    while path.with_name(f"{path.name}.damaged-{number}").exists():
+        number += 1
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{path}.damaged-{number}{suffix}")
+    _marker(path).unlink(missing_ok=True)
+    _log.warning(
+        "%s: damaged, moved aside as %s.damaged-%d; results are computed again from the schedule, and an image"
+        " that is in no file under blobs must be supplied again",
+        path,
+        path.name,
+        number,
+    )
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(f"{path.name}.corrupt")
+
+
+def _opened(path: Path, synchronous: int) -> apsw.Connection:
+    db = apsw.Connection(str(path))
+    try:
+        db.set_busy_timeout(int(PATIENCE * 1000))
+        _is_ours(db, path)  # before anything in it is changed
+        db.pragma("journal_mode", "wal")
+        db.pragma("synchronous", synchronous)
+        db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
+        if not _is_ours(db, path):
+            db.execute(_SCHEMA)
+            db.pragma("application_id", APPLICATION)
+            db.pragma("user_version", SCHEMA_VERSION)
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _is_ours(db: apsw.Connection, path: Path) -> bool:
+    """Tell whether the file holds a cache; False for an empty one, an error for any other."""
+    is_empty = not db.execute("SELECT count(*) FROM sqlite_schema").get
+    if db.pragma("application_id") == APPLICATION:
+        version = db.pragma("user_version")
+        if version != SCHEMA_VERSION:
+            what = f"written as version {version}, this reads version {SCHEMA_VERSION}"
+            remedy = "install the procession-sqlite that wrote it, or remove it"
+            raise CacheError(what, where=str(path), remedy=remedy, kind="newer-schema")
+        return True
+    if not is_empty:
+        remedy = "name another file in the cache's options"
+        raise CacheError("not a cache of ours", where=str(path), remedy=remedy, kind="foreign")
+    return False
+
+
+def _missing(path: Path) -> CacheError:
+    remedy = "compute something first, or name another data folder"
+    return CacheError("there is no cache", where=str(path), remedy=remedy, kind="missing")

@@ -1,0 +1,159 @@
+"""The writing side of the cache file: one transaction at a time, by whichever thread has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from procession.errors import CacheError
+from procession.results import Record
+from procession_sqlite.files import closed, open_writing, translated
+from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of, seal_of
+from procession_sqlite.tiers import NAME_BYTES, Tiers
+
+KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
+
+_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BLOB = (
+    "INSERT INTO blobs VALUES (?, ?) ON CONFLICT (id)"
+    " DO UPDATE SET content = excluded.content WHERE content IS NOT excluded.content"
+)
+_USED = "SELECT 1 FROM records INDEXED BY uses WHERE snapshot = (SELECT key FROM snapshots WHERE value = ?) LIMIT 1"
+_OLD_POINTS = (
+    f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
+    " ORDER BY place DESC LIMIT -1 OFFSET ?"
+)
+
+
+class Writes:
+    """Hold the writing connection; its methods but ``transaction`` and ``close`` belong inside of one."""
+
+    def __init__(self, path: Path, *, synchronous: int) -> None:
+        self._path = path
+        with translated(path):
+            self._db = open_writing(path, synchronous=synchronous)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._version = -1  # of the file, as SQLite counts the commits of others
+        self._keys: dict[tuple[str, str | bytes], int] = {}
+        self._names = Tiers("names")
+        self._digests = Tiers("digests")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other threads from writing, to files beside this one too."""
+        with self._lock:
+            if self._closed:
+                raise closed(self._path)
+            with translated(self._path):
+                yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written inside at once, or nothing of it."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self._refresh(db.pragma("data_version"))
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            self._version = -1  # what is held in memory may be of rows that are not there
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._db.close()
+
+    # -- inside a transaction
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """Write records and index their messages."""
+        rows = [self._row(record) for record in records]
+        names = [name_of(record.process, record.message_id) for record in records]
+        self._db.executemany(_RECORD, rows)
+        self._names.add(self._db, [(name, row[0]) for name, row in zip(names, rows, strict=True)])
+
+    def put_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
+        """Write blobs, those that are there already in their place."""
+        next_id = (self._db.execute("SELECT max(id) FROM blobs").get or 0) + 1
+        rows: list[tuple[int, bytes]] = []
+        names: list[tuple[bytes, int]] = []
+        for digest, content in blobs.items():
+            found = self._digests.find(self._db, digest[:NAME_BYTES])
+            rows.append((next_id + len(names) if found is None else found, content))
+            if found is None:
+                names.append((digest[:NAME_BYTES], rows[-1][0]))
+        self._db.executemany(_BLOB, rows)
+        self._digests.add(self._db, names)
+
+    def drop_snapshots(self, process: str, keep: int) -> tuple[int, list[bytes]]:
+        """Drop all snapshots of a process but the newest; return how many, and the blobs that nobody uses now."""
+        key = self._key("processes", process)
+        points = (key * SLOTS, (key + 1) * SLOTS - 1, keep)
+        rows: list[tuple[Any, ...]] = self._db.execute(_OLD_POINTS, points).fetchall()
+        for row in rows:
+            self._drop_snapshot(process, row)
+        return len(rows), [digest for digest in dict.fromkeys(row[7] for row in rows) if self._forget(digest)]
+
+    def remove_blob(self, digest: bytes) -> None:
+        """Remove a blob, if it is in the file."""
+        found = self._digests.find(self._db, digest[:NAME_BYTES])
+        if found is not None:
+            self._db.execute("DELETE FROM blobs WHERE id = ?", (found,))
+            self._digests.remove(self._db, digest[:NAME_BYTES])
+
+    def _refresh(self, version: int) -> None:
+        if version != self._version or len(self._keys) > KEYS_KEPT:
+            self._keys.clear()
+            self._names.refresh(self._db)
+            self._digests.refresh(self._db)
+            self._version = version
+
+    def _row(self, record: Record) -> tuple[Any, ...]:
+        return (
+            self._key("processes", record.process) * SLOTS + record.slot,
+            record.message_id,
+            record.state,
+            record.state_digest,
+            record.complete,
+            self._key("fingerprints", record.fingerprint),
+            record.live_root,
+            None if record.snapshot is None else self._key("snapshots", record.snapshot),
+            seal_of(record),
+        )
+
+    def _key(self, table: str, value: str | bytes) -> int:
+        """Return the key of a value that recurs, given one when it is new."""
+        key = self._keys.get((table, value))
+        if key is None:
+            self._db.execute(f"INSERT OR IGNORE INTO {table} (value) VALUES (?)", (value,))
+            key = self._keys[table, value] = self._db.execute(f"SELECT key FROM {table} WHERE value = ?", (value,)).get
+        return key
+
+    def _drop_snapshot(self, process: str, row: tuple[Any, ...]) -> None:
+        try:
+            seal = seal_of(attrs.evolve(record_of(process, row), snapshot=None))
+        except CacheError:
+            seal = b""  # it was damaged and stays so
+        self._db.execute("UPDATE records SET snapshot = NULL, seal = ? WHERE place = ?", (seal, row[0]))
+
+    def _forget(self, digest: bytes | None) -> bool:
+        """Forget a snapshot that no record uses; False where one does."""
+        if digest is None or self._db.execute(_USED, (digest,)).fetchall():
+            return False
+        self._db.execute("DELETE FROM snapshots WHERE value = ?", (digest,))
+        self._keys.pop(("snapshots", digest), None)
+        return True
+
+

@@ -1,0 +1,367 @@
+"""What sqlite@1.0 does beyond the contract: corrupt and foreign files, blobs beside it, indexes, pruning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+import attrs
+import pytest
+
+from procession.errors import CacheError
+from procession.results import Batch, Record
+from procession.roles import Site
+from procession.testing.caches import OTHER, PROCESS, batch, digest, large_blob, record
+from procession.testing.fakes import SteppingClock
+from procession_sqlite import CacheOptions, SqliteCache
+from procession_sqlite.cache import _DOWN, _POINTS_DOWN
+from procession_sqlite.records import SLOTS, record_of, seal_of
+from procession_sqlite.writes import _OLD_POINTS, _USED
+
+Open = Callable[..., SqliteCache]
+
+
+@pytest.fixture
+def open_cache(tmp_path: Path) -> Iterator[Open]:
+    """Open the cache of the test's folder; all are closed after the test."""
+    opened: list[SqliteCache] = []
+
+    def open_it(*, read_only: bool = False, sync: str = "normal", large_blob: int = 1 << 20) -> SqliteCache:
+        site = Site(tmp_path, read_only, SteppingClock())
+        opened.append(SqliteCache(CacheOptions(sync=sync, large_blob=large_blob), site))
+        return opened[-1]
+
+    yield open_it
+    for cache in opened:
+        cache.close()
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Iterator[apsw.Connection]:
+    """Reach the file behind the cache's back."""
+    db = apsw.Connection(str(tmp_path / "cache.sqlite"))
+    yield db
+    db.close()
+
+
+def files(folder: Path) -> list[str]:
+    """Return the names of all files below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# -- files that are no cache, or none any more
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 4080])
+def test_corrupt_file_is_moved_aside(
+    open_cache: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """A file that is no database any more is kept under another name, with a warning, and an empty one begun."""
+    for number in (1, 2):
+        (tmp_path / "cache.sqlite").write_bytes(content)
+        with caplog.at_level(logging.WARNING, "procession.sqlite"):
+            cache = open_cache()
+        cache.put(batch(record(1)))
+        assert record(1) == cache.get(PROCESS, 1)
+        assert content == (tmp_path / f"cache.sqlite.damaged-{number}").read_bytes()
+        assert number == caplog.text.count("supplied again")
+        cache.close()
+
+
+def test_corrupt_file_is_not_moved_by_a_reader(open_cache: Open, tmp_path: Path) -> None:
+    """A corrupt file that is opened read only is an error and stays."""
+    (tmp_path / "cache.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(CacheError) as refused:
+        open_cache(read_only=True)
+    assert "damaged" == refused.value.kind
+    assert (tmp_path / "cache.sqlite").exists()
+
+
+def test_corruption_met_in_use_is_cured_by_opening(open_cache: Open, tmp_path: Path) -> None:
+    """Corruption deep in the file is an error when it is met, and the next opening begins anew."""
+    first = open_cache()
+    first.put(batch(*[record(slot) for slot in range(300)]))
+    first.close()
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(path.read_bytes()[: 4096 * 16] + b"\xff" * (path.stat().st_size - 4096 * 16))
+    second = open_cache()
+    with pytest.raises(CacheError, match="open it again"):
+        _ = [second.get(PROCESS, slot) for slot in range(300)]
+    second.close()
+    third = open_cache()
+    third.put(batch(record(1)))
+    assert [None, record(1)] == [third.get(PROCESS, 0), third.get(PROCESS, 1)]
+    assert (tmp_path / "cache.sqlite.damaged-1").exists()
+    third.close()
+    assert record(1) == open_cache().get(PROCESS, 1)
+
+
+def test_blobs_in_files_outlive_a_corrupt_cache(open_cache: Open, tmp_path: Path) -> None:
+    """An image stays readable when the cache file was lost."""
+    first = open_cache()
+    image = first.put_blob(b"an image")
+    first.close()
+    (tmp_path / "cache.sqlite").write_bytes(b"no database at all" * 100)
+    assert b"an image" == open_cache().get_blob(image)
+
+
+@pytest.mark.parametrize("prepare", ["PRAGMA application_id = 99; CREATE TABLE theirs (x)", "CREATE TABLE theirs (x)"])
+def test_foreign_database_is_refused_untouched(open_cache: Open, tmp_path: Path, prepare: str) -> None:
+    """A database of another program is refused and stays as it is."""
+    path = tmp_path / "cache.sqlite"
+    db = apsw.Connection(str(path))
+    db.execute(prepare)
+    db.close()
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(CacheError) as refused:
+            open_cache(read_only=read_only)
+        assert "foreign" == refused.value.kind
+    assert before == path.read_bytes()
+
+
+def test_newer_schema_is_refused(open_cache: Open, raw: apsw.Connection) -> None:
+    """A file of a newer version is refused with what to do."""
+    open_cache().close()
+    raw.pragma("user_version", 2)
+    with pytest.raises(CacheError, match="install") as refused:
+        open_cache()
+    assert "newer-schema" == refused.value.kind
+
+
+def test_locked_file_is_refused_at_once(open_cache: Open, raw: apsw.Connection) -> None:
+    """A file that another program writes to is refused; one met later costs that batch and no more."""
+    cache = open_cache()
+    raw.execute("BEGIN IMMEDIATE")
+    with pytest.raises(CacheError) as at_open:
+        open_cache()
+    with pytest.raises(CacheError) as in_use:
+        cache.put(batch(record(1)))
+    raw.execute("ROLLBACK")
+    cache.put(batch(record(1)))
+    assert ["locked", "locked"] == [at_open.value.kind, in_use.value.kind]
+    assert record(1) == cache.get(PROCESS, 1)
+
+
+def test_nothing_to_read_is_an_error(open_cache: Open, tmp_path: Path) -> None:
+    """A folder without a cache cannot be opened read only, and is not written to."""
+    with pytest.raises(CacheError) as refused:
+        open_cache(read_only=True)
+    assert "missing" == refused.value.kind
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{"sync": "off"}, {"large_blob": -1}])
+def test_bad_options_are_refused(options: dict[str, object]) -> None:
+    """An option that means nothing is refused when it is given."""
+    with pytest.raises(ValueError):  # noqa: PT011 - attrs says which option
+        CacheOptions(**options)  # type: ignore[arg-type]
+
+
+def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
+    """Whatever byte of the file changes, a record or blob is what was written, missing, or an error of ours."""
+    site = Site(tmp_path, False, SteppingClock())
+    cache = SqliteCache(CacheOptions(), site)
+    records = [record(slot, snapshot=digest(b"s") if slot % 5 == 0 else None) for slot in range(30)]
+    blobs = [f"blob {number}".encode() * 30 for number in range(20)]
+    cache.put(batch(*records, blobs=blobs))
+    cache.close()
+    path = tmp_path / "cache.sqlite"
+    good = path.read_bytes()
+    random = Random(5)
+    seen = set()
+    for _ in range(150):
+        place = random.randrange(len(good))
+        path.write_bytes(good[:place] + bytes([good[place] ^ (1 << random.randrange(8))]) + good[place + 1 :])
+        try:
+            damaged = SqliteCache(CacheOptions(), attrs.evolve(site, read_only=True))
+        except CacheError as error:
+            seen.add(error.kind)
+            continue
+        seen |= {_read(partial(damaged.get, PROCESS, item.slot), item) for item in records}
+        seen |= {_read(partial(damaged.get_blob, digest(blob)), blob) for blob in blobs}
+        seen |= {_read(partial(damaged.find, PROCESS, item.message_id), item.slot) for item in records}
+        for item in records:
+            newest = partial(damaged.latest, PROCESS, item.slot, with_snapshot=False)
+            seen.add(_read(newest, *records[: item.slot + 1]))
+        damaged.close()
+    assert {"whole", "damaged"} <= seen
+
+
+def _read(read: Callable[[], object], *expected: object) -> str:
+    try:
+        found = read()
+    except CacheError as error:
+        return error.kind
+    assert found in (*expected, None)
+    return "whole"
+
+
+# -- blobs
+
+
+def test_large_blobs_are_files(open_cache: Open, tmp_path: Path) -> None:
+    """A blob above the bound is a file named by its digest, one at the bound is in the cache file."""
+    cache = open_cache(large_blob=10)
+    cache.put(batch(blobs=[b"x" * 10, b"y" * 11]))
+    name = digest(b"y" * 11).hex()
+    assert [f"{name[:2]}/{name}"] == files(tmp_path / "blobs")
+    assert [b"x" * 10, b"y" * 11] == [cache.get_blob(digest(blob)) for blob in (b"x" * 10, b"y" * 11)]
+
+
+def test_damaged_file_is_kept(open_cache: Open, tmp_path: Path) -> None:
+    """A damaged blob is put aside when it is read, and the next put writes it anew."""
+    cache = open_cache()
+    name = cache.put_blob(b"an image").hex()
+    path = tmp_path / "blobs" / name[:2] / name
+    path.write_bytes(b"an imagf")
+    with pytest.raises(CacheError):
+        cache.get_blob(digest(b"an image"))
+    with pytest.raises(CacheError, match="missing"):
+        cache.get_blob(digest(b"an image"))
+    cache.put_blob(b"an image")
+    assert b"an image" == cache.get_blob(digest(b"an image"))
+    assert b"an imagf" == path.with_name(f"{name}.damaged").read_bytes()
+
+
+def test_damage_unseen_is_cured_by_putting(open_cache: Open, tmp_path: Path) -> None:
+    """A damaged file that nobody read yet is written anew when its blob comes again."""
+    cache = open_cache()
+    name = cache.put_blob(b"an image").hex()
+    (tmp_path / "blobs" / name[:2] / name).write_bytes(b"an imagf")
+    cache.put_blob(b"an image")
+    assert b"an image" == cache.get_blob(digest(b"an image"))
+
+
+def test_file_heals_a_damaged_row(open_cache: Open, raw: apsw.Connection) -> None:
+    """A small blob that is damaged in the cache file is served from its own file once it was put there."""
+    cache = open_cache()
+    cache.put(batch(blobs=[b"a blob"]))
+    raw.execute("UPDATE blobs SET content = x'00'")
+    cache.put_blob(b"a blob")
+    assert b"a blob" == cache.get_blob(digest(b"a blob"))
+
+
+def test_half_written_files_are_swept(open_cache: Open, tmp_path: Path) -> None:
+    """What a killed program left half written is gone after the next opening for writing."""
+    open_cache().close()
+    (tmp_path / "blobs" / "new" / "left").write_bytes(b"half")
+    open_cache(read_only=True)
+    assert ["new/left"] == files(tmp_path / "blobs")
+    open_cache()
+    assert [] == files(tmp_path / "blobs")
+
+
+def test_disk_trouble_is_a_cache_error(open_cache: Open, tmp_path: Path) -> None:
+    """A blob that cannot be written is an error that names the file, and nothing of its batch is there."""
+    cache = open_cache()
+    (tmp_path / "blobs" / digest(large_blob(1)).hex()[:2]).write_text("in the way")
+    with pytest.raises(CacheError) as refused:
+        cache.put(batch(record(1), blobs=[large_blob(1)]))
+    assert "io" == refused.value.kind
+    assert cache.get(PROCESS, 1) is None
+
+
+# -- records, indexes, pruning
+
+
+@pytest.mark.parametrize(
+    ("statement", "bindings", "index"),
+    [
+        (_DOWN, (0, SLOTS), "INTEGER PRIMARY KEY"),
+        (_POINTS_DOWN, (0, SLOTS), "INDEX points"),
+        (_OLD_POINTS, (0, SLOTS, 1), "INDEX points"),
+        (_USED, (b"x",), "INDEX uses"),
+    ],
+)
+def test_newest_is_found_by_index(
+    open_cache: Open, raw: apsw.Connection, statement: str, bindings: tuple[int | bytes, ...], index: str
+) -> None:
+    """What looks for the newest walks an index and sorts nothing."""
+    open_cache()
+    plan = " ".join(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", bindings))
+    assert index in plan
+    assert "SCAN" not in plan.replace("SCAN records USING INDEX points", "")
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("field", [field.name for field in attrs.fields(Record)])
+def test_seal_covers_every_field(field: str) -> None:
+    """A record that differs in one field has another seal."""
+    changed: dict[type, Any] = {int: 99, bool: False, str: "changed", bytes: b"changed", type(None): b"changed"}
+    made = record(1)
+    assert seal_of(made) != seal_of(attrs.evolve(made, **{field: changed[type(getattr(made, field))]}))
+
+
+def test_seal_is_not_fooled_by_moved_bytes() -> None:
+    """Bytes that move from one field to the next change the seal, and so does an empty snapshot."""
+    one, two = record(1, state=b"ab", state_digest=b"c"), record(1, state=b"a", state_digest=b"bc")
+    assert 4 == len({seal_of(one), seal_of(two), seal_of(record(1)), seal_of(record(1, snapshot=b""))})
+
+
+def test_pruning_keeps_damage_visible(open_cache: Open, raw: apsw.Connection) -> None:
+    """A damaged record whose snapshot is pruned stays damaged."""
+    cache = open_cache()
+    cache.put(batch(*[record(slot, snapshot=b"\x01" * 32) for slot in range(3)]))
+    raw.execute(f"UPDATE records SET live_root = x'00' WHERE place % {SLOTS} = 0")
+    assert 2 == cache.prune(PROCESS, 1)
+    with pytest.raises(CacheError):
+        cache.get(PROCESS, 0)
+    assert record(1) == cache.get(PROCESS, 1)
+
+
+def test_failed_batch_forgets_its_keys(open_cache: Open) -> None:
+    """Keys that a batch took before it failed are not used by the next."""
+    cache = open_cache()
+    broken = record(2, process=OTHER, fingerprint="\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        cache.put(batch(record(1, fingerprint="new", snapshot=b"\x07" * 32), broken))
+    made = record(1, process=OTHER, fingerprint="newer", snapshot=b"\x08" * 32)
+    again = record(1, fingerprint="new", snapshot=b"\x07" * 32)
+    cache.put(batch(made, again))
+    cache.close()
+    reopened = open_cache()
+    assert [made, again] == [reopened.get(OTHER, 1), reopened.get(PROCESS, 1)]
+
+
+def test_two_writers_share_a_file(open_cache: Open) -> None:
+    """Two caches on one file see each other's batches and do not mistake each other's keys."""
+    one, two = open_cache(), open_cache()
+    for number in range(6):
+        snapshot = digest(str(number).encode())
+        (one, two)[number % 2].put(
+            Batch((record(number, fingerprint=f"f{number}", snapshot=snapshot),), {snapshot: str(number).encode()})
+        )
+        if number == 3:
+            one.prune(PROCESS, 0)
+    found = [two.get(PROCESS, number) for number in range(6)]
+    expected = [None] * 4 + [digest(str(number).encode()) for number in (4, 5)]
+    assert expected == [item.snapshot for item in found if item is not None]
+    assert b"5" == one.get_blob(expected[5])  # type: ignore[arg-type]
+
+
+def test_full_sync_is_set(open_cache: Open) -> None:
+    """The option decides how commits are synced."""
+    found = []
+    for sync in ("normal", "full"):
+        writes = open_cache(sync=sync)._writes
+        assert writes is not None
+        found.append(writes._db.pragma("synchronous"))
+    assert [1, 2] == found
+
+
+def test_undecodable_text_is_damage(open_cache: Open, raw: apsw.Connection) -> None:
+    """Text that is none any more is a damaged record, and no message is found by it."""
+    cache = open_cache()
+    cache.put(batch(record(1)))
+    raw.execute("UPDATE records SET message_id = CAST(x'ff' AS TEXT)")
+    with pytest.raises(CacheError):
+        cache.get(PROCESS, 1)
+    assert cache.find(PROCESS, record(1).message_id) is None
+    with pytest.raises(CacheError):
+        record_of(PROCESS, (1, b"\xff", b"", b"", 1, b"", b"", None, b""))

@@ -1,0 +1,79 @@
+"""Linking: who answers each import of an image, found once when the stack is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import wasmtime
+
+from procession.errors import RequestError
+from procession.roles import Answerer, FunctionType, ImportFunction, NotHandled
+from procession_wasm import shims
+from procession_wasm.binary import NUMERIC, Import
+from procession_wasm.images import Image, bad_image
+from procession_wasm.shims import Throwing
+
+_SYSTEM_MODULES = ("env", "wasi_snapshot_preview1", "wasi_unstable")
+
+
+@attrs.frozen
+class Links:
+    """Hold the answer to each import in order, a function of another stage or a place in ``front``."""
+
+    answers: tuple[ImportFunction | int, ...]
+    front: wasmtime.Module
+    back: wasmtime.Module
+    throwing: Throwing | None
+
+
+def links_of(image: Image, imports: Answerer) -> Links:
+    """Return the answers to all imports; RequestError (kind ``bad-image``) names those that nobody gives."""
+    throwing = shims.throwing_of(image.shape)
+    answers: list[ImportFunction | int] = []
+    caught: list[FunctionType | None] = []
+    missing: list[Import] = []
+    for wanted in image.shape.imports:
+        found = _asked(wanted, imports)
+        if not isinstance(found, NotHandled):
+            answers.append(found)
+        elif shims.is_answered(wanted, throwing):
+            answers.append(len(caught))
+            caught.append(None if wanted.name == shims.THROW else wanted.type)
+        else:
+            missing.append(wanted)
+    if missing:
+        raise _unanswered(image, missing)
+    return _linked(image, answers, caught, throwing if caught else None)
+
+
+def _asked(wanted: Import, imports: Answerer) -> ImportFunction | NotHandled:
+    kind = wanted.type
+    if kind is None or not NUMERIC.issuperset(kind.params + kind.results) or len(kind.results) > 1:
+        return NotHandled()
+    return imports(wanted.module, wanted.name, kind)
+
+
+def _linked(
+    image: Image,
+    answers: Sequence[ImportFunction | int],
+    caught: Sequence[FunctionType | None],
+    throwing: Throwing | None,
+) -> Links:
+    mutable = [kind for _, kind in image.shape.mutable_globals()]
+    front = wasmtime.Module(image.engine, shims.front(caught))
+    back = wasmtime.Module(image.engine, shims.back(caught, throwing, mutable))
+    return Links(tuple(answers), front, back, throwing)
+
+
+def _unanswered(image: Image, missing: Sequence[Import]) -> RequestError:
+    names = ", ".join(_shown(wanted) for wanted in missing)
+    system = any(wanted.module in _SYSTEM_MODULES for wanted in missing)
+    hint = "add 'wasi@1.0'" if system else "add a device that answers it"
+    return bad_image(image.id, f"nobody answers its imports: {names}", f"{hint} to the device-stack")
+
+
+def _shown(wanted: Import) -> str:
+    if wanted.type is None:
+        return f"{wanted.module}.{wanted.name} (a {wanted.kind})"
+    return f"{wanted.module}.{wanted.name}({', '.join(wanted.type.params)})"

@@ -1,0 +1,81 @@
+"""Mirror: a copy of what can change of a guest, to go back to and to take snapshots of.
+
+Only pages of 4 KiB that were ever touched are looked at, and only those that changed are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from procession.roles import Live
+from procession_wasm.binary import pages_of
+from procession_wasm.images import Image
+from procession_wasm.instance import Instance
+from procession_wasm.memory import ZERO
+from procession_wasm.options import WASM_PAGE
+from procession_wasm.parts import Contents, live_root, parts_of
+from procession_wasm.touched import PAGE
+
+
+class Mirror:
+    """Follow one guest from slot to slot."""
+
+    def __init__(self, image: Image) -> None:
+        minimum = image.memory.minimum * WASM_PAGE if image.memory else 0
+        self._filled = pages_of(image.shape.segments, PAGE, minimum)
+        self._kinds = [kind for _, kind in image.shape.mutable_globals()]
+        self._size = 0
+        self._globals: tuple[int, ...] = ()
+        self._pages: dict[int, bytes] = {}
+        self._digests: dict[int, bytes] = {}
+
+    @property
+    def contents(self) -> Contents:
+        """Return what was copied last."""
+        return Contents(self._size, self._pages, self._globals)
+
+    def take(self, instance: Instance) -> None:
+        """Copy what changed since the last time."""
+        self._size, self._globals = instance.size, instance.globals
+        if instance.memory is None:
+            return
+        kept = self._pages
+        for number, page in instance.memory.pages(self._candidates(instance)):
+            if page != kept.get(number, ZERO):
+                self._digests.pop(number, None)
+                kept[number] = page
+                if page == ZERO:
+                    del kept[number]
+
+    def fits(self, instance: Instance) -> bool:
+        """Tell whether an instance can go back to the copy: a memory never shrinks."""
+        return instance.size <= self._size
+
+    def put_back(self, instance: Instance) -> None:
+        """Make an instance that fits what the copy says."""
+        memory = instance.memory
+        if memory is not None:
+            memory.grow((self._size - instance.size) // WASM_PAGE)
+            for number, page in memory.pages(self._candidates(instance)):
+                wanted = self._pages.get(number, ZERO)
+                if page != wanted:
+                    memory.put_page(number, wanted)
+        instance.set_globals(self._globals)
+
+    def load(self, contents: Contents) -> None:
+        """Take over the contents of a snapshot."""
+        self._size, self._globals = contents.size, contents.globals
+        self._pages, self._digests = dict(contents.pages), {}
+
+    def live(self) -> Live:
+        """Return the copy as the parts of a snapshot, and its root."""
+        for number, page in self._pages.items():
+            if number not in self._digests:
+                self._digests[number] = sha256(page).digest()
+        contents = self.contents
+        return Live(parts_of(contents, self._kinds), live_root(contents, self._digests, self._kinds))
+
+    def _candidates(self, instance: Instance) -> Sequence[int]:
+        assert instance.memory is not None
+        return instance.memory.candidates({*self._filled, *self._pages})

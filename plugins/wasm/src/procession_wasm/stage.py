@@ -1,0 +1,169 @@
+"""The stage wasm-64@1.0: a WASM module as a step of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from procession.messages import Message
+from procession.roles import Binding, Live, Ok, Verdict
+from procession.schedules import Assignment
+from procession_wasm.calls import CALL, REPLY, Call, call_of, unusable
+from procession_wasm.faults import GuestError
+from procession_wasm.images import Image, Images, bad_image
+from procession_wasm.instance import Instance
+from procession_wasm.linking import Links, links_of
+from procession_wasm.mirror import Mirror
+from procession_wasm.options import WASM_PAGE, WasmOptions
+from procession_wasm.parts import NO_ROOT, UNBOOTED, contents_of
+from procession_wasm.texts import call_with_texts
+
+AFTER_CALL = "priv.after-call"  # a function state -> state that an import leaves for the end of the call
+
+
+class WasmStage:
+    """Call one function of a WASM module for each message, its memory kept from slot to slot.
+
+    Needs: ``image``, and answers of other stages to what it imports.
+    Reads: ``function`` and ``parameters`` of the message in pass 1; before these, ``priv.call`` =
+        {function, parameters} of another stage, where texts are passed as pointers.
+    Writes: ``results/<output-prefix>/type`` = "ok" and ``output``, the numbers of the answer; for a call
+        with texts ``priv.reply`` in place of ``output``; whatever imports do to the state.
+    Verdicts: Ok; Fail with ``trap``, ``out-of-fuel``, ``stack-overflow``, ``memory-limit``, ``guest`` or ``refused``.
+    Snapshot: ``memory`` (non-zero pages of 4 KiB) and ``globals``; the root covers both and the size.
+    """
+
+    live = True
+
+    def __init__(self, options: WasmOptions, binding: Binding, image: Image) -> None:
+        self._options = options
+        self._binding = binding
+        self._image = image
+        self._links: Links | None = None
+        self._instance: Instance | None = None
+        self._mirror = Mirror(image)
+        self._marked: int | None = None  # the slot before which the mirror was taken
+        self._booted_in: int | None = None
+
+    def check(self) -> None:
+        """Refuse an image that could not run here, once the stack is complete; RequestError says why."""
+        self._linked()
+
+    def init(self, state: Message, genesis: Assignment) -> Verdict:
+        """Start the guest anew."""
+        self._drop()
+        try:
+            instance = self._fresh()
+            instance.enter(state, genesis, self._options.fuel)
+            instance.boot()
+        except GuestError as fault:
+            self._drop()
+            return fault.as_failure()
+        self._booted_in = genesis.slot
+        return Ok(_after_call(instance.state))
+
+    def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
+        """Call what the message asks for."""
+        if pass_number != 1:
+            return Ok(state)
+        try:
+            call = call_of(state, assignment.message, self._image.shape, self._options)
+            return Ok(state) if call is None else self._called(call, state, assignment)
+        except GuestError as fault:
+            return fault.as_failure()
+
+    def snapshot(self) -> Live | None:
+        """Return memory and globals as they are."""
+        if self._instance is None:
+            return Live(dict(UNBOOTED), NO_ROOT)
+        self._mirror.take(self._instance)
+        self._marked = None
+        return self._mirror.live()
+
+    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+        """Make a guest of memory and globals; it is not started again."""
+        self._drop()
+        if dict(parts) == UNBOOTED:
+            return
+        self._mirror.load(contents_of(parts, self._image, self._options.memory_limit))
+        self._mirror.put_back(self._fresh())
+
+    def rollback(self, slot: int) -> None:
+        """Go back to before a slot: to the marked memory, or to no guest where the slot began with its start."""
+        if self._booted_in == slot:
+            self._drop()
+        elif self._marked == slot:
+            self._go_back()
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self._drop()
+
+    def _called(self, call: Call, state: Message, assignment: Assignment) -> Verdict:
+        instance = self._marked_instance(assignment.slot)
+        instance.enter(state, assignment, self._options.fuel)
+        try:
+            if call.texts:
+                reply = call_with_texts(instance, call)
+                return Ok(self._answered(instance, ()).with_private(REPLY, reply))
+            return Ok(self._answered(instance, (("output", instance.call(call.function, *call.parameters)),)))
+        except BaseException:
+            self.rollback(assignment.slot)  # whatever stopped it, half a slot stays in no memory
+            raise
+
+    def _answered(self, instance: Instance, rows: tuple[tuple[str, object], ...]) -> Message:
+        place = "/".join(part for part in ("results", self._binding.output_prefix) if part)
+        state = _after_call(instance.state).with_private(CALL, None)
+        for key, value in (("type", "ok"), *rows):
+            state = state.put(f"{place}/{key}", value)
+        return state
+
+    def _marked_instance(self, slot: int) -> Instance:
+        if self._instance is None:
+            raise GuestError("refused", "the guest was never started")
+        if self._marked != slot and self._booted_in != slot:
+            self._mirror.take(self._instance)
+            self._marked = slot
+        return self._instance
+
+    def _go_back(self) -> None:
+        assert self._instance is not None
+        instance = self._instance if self._mirror.fits(self._instance) else self._fresh()
+        self._mirror.put_back(instance)
+
+    def _fresh(self) -> Instance:
+        if self._instance is not None:
+            self._instance.close()
+        self._instance = None
+        self._instance = Instance(self._image, self._linked(), self._options.memory_limit)
+        return self._instance
+
+    def _drop(self) -> None:
+        if self._instance is not None:
+            self._instance.close()
+        self._instance, self._marked, self._booted_in = None, None, None
+        self._mirror = Mirror(self._image)
+
+    def _linked(self) -> Links:
+        if self._links is None:
+            self._links = links_of(self._image, self._binding.imports)
+        return self._links
+
+
+def build_stage(images: Images, options: WasmOptions, binding: Binding) -> WasmStage:
+    """Build the stage of an image; RequestError (kind ``bad-image``) where the image cannot serve."""
+    image = images.compiled(options.image, binding.blob(options.image))
+    least = image.memory.minimum * WASM_PAGE if image.memory else 0
+    if least > options.memory_limit:
+        what = f"it begins with {least} bytes of memory, and memory-limit is {options.memory_limit}"
+        raise bad_image(image.id, what, "raise memory-limit")
+    missing = unusable(image.shape, options)
+    if missing:
+        raise bad_image(
+            image.id, f"it exports no function of numbers named {', '.join(missing)}", "correct the definition"
+        )
+    return WasmStage(options, binding, image)
+
+
+def _after_call(state: Message) -> Message:
+    finish = state.private.get(AFTER_CALL)
+    return state if finish is None else finish(state).with_private(AFTER_CALL, None)

@@ -52,7 +52,9 @@ def test_schedule_takes_a_message(shell: Shell, target: str, given: list[str], m
 def test_schedule_takes_many_messages(shell: Shell, target: str) -> None:
     """Lines of a file and of stdin are scheduled in their order, each time anew."""
     file = shell.file("more.jsonl", lines({"by": 1}, {"by": 1}))
-    assert [4, 5] == [row["slot"] for row in shell("schedule", target, "--file", file, "--json").document["assignments"]]
+    assert [4, 5] == [
+        row["slot"] for row in shell("schedule", target, "--file", file, "--json").document["assignments"]
+    ]
     assert "slot 6" in shell("schedule", target, stdin=lines({"by": 7})).out
     assert "slot 7" in shell("schedule", target, "--file", "-", stdin=lines({"by": 7})).out
 
@@ -193,7 +195,9 @@ def test_an_import_keeps_the_letter_case_of_the_wire(shell: Shell) -> None:
     shell.definition()
     genesis = {"Id": "P" * 43, "Owner": "o", "Tags": [{"name": "Type", "value": "Process"}], "Data": ""}
     follower = {"Id": "M" * 43, "Owner": "o", "Tags": [{"name": "By", "value": "x"}], "Data": "hello"}
-    rows = [{"slot": slot, "timestamp": 9, "block-height": 1, "message": m} for slot, m in enumerate((genesis, follower))]
+    rows = [
+        {"slot": slot, "timestamp": 9, "block-height": 1, "message": m} for slot, m in enumerate((genesis, follower))
+    ]
     file = shell.file("ao.jsonl", lines(*rows))
     refused = shell("import", file, "--definition", "sum.toml")
     assert 4 == refused.code
@@ -258,7 +262,13 @@ def test_devices_are_listed_with_their_options(shell: Shell) -> None:
     assert "stack@1.0" in out
     assert "max-passes: integer = 16" in out
     (found,) = shell("devices", "adder@1.0", "--json", data=False).document["devices"]
-    assert {"role": "stage", "name": "adder@1.0", "version": "", "summary": "add up", "options": []}.items() <= found.items()
+    assert {
+        "role": "stage",
+        "name": "adder@1.0",
+        "version": "",
+        "summary": "add up",
+        "options": [],
+    }.items() <= found.items()
 
 
 def test_an_unknown_device_is_told_with_the_nearest(shell: Shell) -> None:

@@ -45,7 +45,9 @@ class Page(BaseHTTPRequestHandler):
         except ProcessionError as error:
             told = {**error.facts, "kind": error.kind, "message": error.text, "id": "1"}
             told |= {"problems": list(error.problems)} if isinstance(error, ConfigError) else {}
-            self._send(404 if error.kind in ("beyond-schedule", "unknown-process") else 400, json.dumps({"error": told}))
+            self._send(
+                404 if error.kind in ("beyond-schedule", "unknown-process") else 400, json.dumps({"error": told})
+            )
 
     def _send(self, status: int, text: str) -> None:
         self.send_response(status)
@@ -105,7 +107,9 @@ def test_messages_go_to_a_node(shell: Shell, node: str) -> None:
     first = ask(shell, "schedule", "sum.toml", "by+integer=4", "--idempotency-key", "k", "--url", node)
     again = ask(shell, "schedule", "sum.toml", "by+integer=4", "--idempotency-key", "k", "--url", node)
     assert (True, first.out) == (first.out.startswith("slot 3 "), again.out)
-    many = ask(shell, "schedule", "sum.toml", "--file", shell.file("n.jsonl", lines({"by": 1}, {"by": 1})), "--url", node)
+    many = ask(
+        shell, "schedule", "sum.toml", "--file", shell.file("n.jsonl", lines({"by": 1}, {"by": 1})), "--url", node
+    )
     assert 2 == many.out.count("\n")
     assert "9\n" == ask(shell, "now", "sum.toml", "sum", "--url", node).out
 

@@ -15,7 +15,7 @@ def test_a_run_tells_what_came_out(shell: Shell) -> None:
     assert 0 == answer.code
     assert "5 new, 0 known" in answer.out
     assert "1  refused 1" in answer.out
-    assert 'slot 3        refuse=no  ->  refused: no' in answer.out
+    assert "slot 3        refuse=no  ->  refused: no" in answer.out
     assert 'slot 4        by=1  ->  data="sum is 4"' in answer.out
     assert 'slot 5        by=4  ->  data="sum is 8"' in answer.out
     assert {"process", "slots", "scheduled", "failures", "results", "chain", "state"} <= set(answer.out.split())
@@ -25,7 +25,9 @@ def test_a_run_tells_machines_the_same(shell: Shell) -> None:
     """The document of a run has a stable shape."""
     command = ["run", shell.definition(), "--messages", shell.file("m.jsonl", FIVE), "--tail", "1", "--json"]
     found = shell(*command).document
-    assert {"process", "slots", "failures", "results", "chain", "state", "live-root", "scheduled", "restart"} == set(found)
+    assert {"process", "slots", "failures", "results", "chain", "state", "live-root", "scheduled", "restart"} == set(
+        found
+    )
     assert 6 == found["slots"]
     assert {"new": 5, "known": 0} == found["scheduled"]
     error = {"kind": "refused", "message": "no", "stage": "1", "device": "adder@1.0", "pass": 1}

@@ -72,12 +72,16 @@ class Kernel:
         plugins: Sequence[object] = (),
         discover: bool = True,
         read_only: bool = False,
+        apart: bool = False,
         clock: Clock = system_clock,
     ) -> Kernel:
-        """Open a kernel, with the definition and the ``[host]`` settings of a TOML file if one is given."""
+        """Open a kernel, with the definition and the ``[host]`` settings of a TOML file if one is given.
+
+        ``apart`` takes the embedded default in place of ``[host]``, so that all is kept in ``data``.
+        """
         registry = Registry((builtin, *plugins), discover=discover)
         loaded = load_file(Path(file), registry) if file else None
-        settings = loaded.host if loaded else HostSettings()
+        settings = loaded.host if loaded and not apart else HostSettings()
         kernel = cls(registry, settings, data=Path(data) if data else None, read_only=read_only, clock=clock)
         if loaded:
             kernel.definition, kernel._blobs = loaded.definition, loaded.blobs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -158,9 +158,8 @@ class Registry:
 
     def _discovered(self) -> list[tuple[Origin, object]]:
         found = []
-        for entry in metadata.entry_points(group=GROUP):
-            dist = entry.dist
-            origin = Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
+        entries = [(_listed(entry), entry) for entry in metadata.entry_points(group=GROUP)]
+        for origin, entry in sorted(entries, key=lambda pair: attrs.astuple(pair[0])):
             try:
                 found.append((origin, entry.load()))
             except (Exception, SystemExit) as error:  # noqa: BLE001 # the plugin boundary: it is left out
@@ -222,13 +221,19 @@ class Registry:
         return self._sources[module]
 
     def _print_of(self, provision: Provision) -> dict[str, Any]:
-        build: Callable[..., Any] = provision.thing.build
         return {
             "distribution": provision.origin.distribution,
             "version": provision.origin.version,
-            "source": self._source(build.__module__),
+            "source": self._source(_home_of(provision.thing.build)),
             **{key: str(value) for key, value in provision.thing.fingerprint.items()},
         }
+
+
+def _home_of(build: Callable[..., Any]) -> str:
+    """Return the module that a function is written in, whatever arguments were bound to it before."""
+    while isinstance(build, partial):
+        build = build.func
+    return build.__module__
 
 
 def source_digest(module: str) -> str:
@@ -241,6 +246,11 @@ def source_digest(module: str) -> str:
         content = source.read_bytes()
         total.update(f"{source.relative_to(file.parent).as_posix()}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
+
+
+def _listed(entry: metadata.EntryPoint) -> Origin:
+    dist = entry.dist
+    return Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
 
 
 def _origin_of(plugin: object) -> Origin:

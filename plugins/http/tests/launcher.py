@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,21 +35,24 @@ class JournalScheduler(MemoryScheduler):
         for line in self._path.read_text("utf-8").splitlines() if self._path.exists() else ():
             self._take_up(from_json(line, limit=1 << 30))
         self._file = self._path.open("a", encoding="utf-8")
+        self._turn = threading.Lock()
 
     def assign(self, process: str, submissions: Sequence[Submission]) -> Sequence[Assignment]:
         """Return an assignment for each submission, in the file when this returns."""
-        head = self.head(process)
-        known = head.slot if head else -1
-        assignments = super().assign(process, submissions)
-        rows = [to_json(made.as_message()) for made in assignments if made.slot > known]
-        self._file.writelines(f"{row}\n" for row in rows)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._turn:
+            head = self.head(process)
+            assignments = super().assign(process, submissions)
+            self._write([made for made in assignments if head is None or made.slot > head.slot])
         return assignments
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _write(self, assignments: Sequence[Assignment]) -> None:
+        self._file.writelines(f"{to_json(assignment.as_message())}\n" for assignment in assignments)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def _take_up(self, row: Message) -> None:
         given = Given(row["slot"], row["timestamp"], row["block-height"])

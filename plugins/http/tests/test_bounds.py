@@ -221,7 +221,7 @@ class TestTime:
                 assert 200 == client.post(f"/{process}/schedule", json={"n": 1}).status_code
         finally:
             for wire in slow:
-                wire.socket.close()
+                wire.close()
 
     def test_an_idle_connection_is_closed(self, start: Any) -> None:
         """A connection serves one request after the other, and is closed when nothing more comes."""
@@ -290,10 +290,10 @@ class TestRoom:
         with node.wire() as wire:
             answered = wire.hear()
             assert (503, "busy", True) == (answered.status, answered.kind, wire.is_closed())
-        held.pop().socket.close()
+        held.pop().close()
         eventually_served(node)
         for wire in held:
-            wire.socket.close()
+            wire.close()
 
     def test_a_full_node_says_so_at_once(self, start: Any, tmp_path: Path) -> None:
         """Beyond the requests that may run, one is refused while the first still runs, and served after it."""

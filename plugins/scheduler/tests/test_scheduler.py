@@ -1,4 +1,4 @@
-"""What scheduler@1.0 does beyond the contract: damage, trouble of the disk, groups, checkpoints."""
+"""What scheduler@1.0 does beyond the contract: damage, trouble of the disk, groups, the log."""
 
 from __future__ import annotations
 
@@ -65,12 +65,18 @@ class HeldClock:
 
 
 class FailingFile(apsw.VFSFile):
-    """Fail to sync the write-ahead log while its disk is bad."""
+    """Fail to write or sync the write-ahead log while its disk is full or bad."""
 
     def __init__(self, disk: FailingDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         self._disk = disk
         self._log = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
         super().__init__(disk.base_vfs, name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+        """Write, or find no room."""
+        if self._log and self._disk.full:
+            raise apsw.FullError("a full disk")
+        super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         """Sync, or fail."""
@@ -85,6 +91,7 @@ class FailingDisk(apsw.VFS):
 
     def __init__(self) -> None:
         self.bad = False
+        self.full = False
         self.fired = 0
         self.base_vfs = apsw.vfs_names()[0]
         super().__init__("failing", self.base_vfs, makedefault=True)
@@ -310,6 +317,20 @@ def test_failed_commit_stops_the_writer(open_scheduler: Open, disk: FailingDisk)
     assert (made, second.head(PROCESS)) == (stored[:2], check_chain(stored, None))
 
 
+def test_full_disk_is_not_the_end(open_scheduler: Open, disk: FailingDisk) -> None:
+    """A call that finds no room is refused and not scheduled; once there is room the schedule goes on."""
+    scheduler = open_scheduler()
+    scheduler.assign(PROCESS, submissions(2))
+    disk.full = True
+    with pytest.raises(ScheduleError) as refused:
+        scheduler.assign(PROCESS, [submission(2, names=["s1"])])
+    disk.full = False
+    made = scheduler.assign(PROCESS, [submission(3), submission(2, names=["s1"])])
+    stored = scheduler.read(PROCESS, 0, 9)
+    assert ("disk-full", [2, 3]) == (refused.value.kind, [item.slot for item in made])
+    assert scheduler.head(PROCESS) == check_chain(stored, None)
+
+
 def test_clock_that_fails_stops_nothing(open_scheduler: Open) -> None:
     """A clock that raises fails the calls that met it; the next one gets its slot."""
     steps = SteppingClock()
@@ -363,7 +384,7 @@ def test_closing_drains_what_is_queued(open_scheduler: Open) -> None:
     assert "closed" == refused.value.kind
 
 
-# -- groups and checkpoints
+# -- groups and the log
 
 
 def test_queued_calls_share_a_commit(open_scheduler: Open) -> None:
@@ -384,7 +405,7 @@ def test_queued_calls_share_a_commit(open_scheduler: Open) -> None:
     assert (2, 7) == (len(commits), len(scheduler.read(PROCESS, 0, 99)))
 
 
-def test_idle_writer_checkpoints(open_scheduler: Open, tmp_path: Path) -> None:
+def test_idle_writer_empties_the_log(open_scheduler: Open, tmp_path: Path) -> None:
     """What is committed moves into the main file when nobody calls."""
     scheduler = open_scheduler()
     before = (tmp_path / "schedule.sqlite").stat().st_size
@@ -430,9 +451,9 @@ def test_import_is_not_mistaken_for_a_repetition(open_scheduler: Open) -> None:
     """A schedule made elsewhere may hold one message at two slots, and keeps both."""
     scheduler = open_scheduler()
     offers = [attrs.evolve(submission(5, names=["s1"]), given=Given(n, 1, 1)) for n in range(2)]
-    scheduler.assign(PROCESS, offers)
+    made = scheduler.assign(PROCESS, offers)
     (recognised,) = scheduler.assign(PROCESS, [submission(5, names=["s1"])])
-    assert (1, 0) == (scheduler.head(PROCESS).slot, recognised.slot)  # type: ignore[union-attr]
+    assert [0, 1, 0] == [item.slot for item in (*made, recognised)]
 
 
 @pytest.mark.parametrize("number", [1 << 63, -(1 << 70)])

@@ -46,7 +46,11 @@ def binding_of(content: bytes, answers: Answers, output_prefix: str = "") -> Bin
         return content
 
     def imports(module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
-        return answers.get(f"{module}.{name}", NOT_HANDLED) if isinstance(answers, Mapping) else answers(module, name, kind)
+        return (
+            answers.get(f"{module}.{name}", NOT_HANDLED)
+            if isinstance(answers, Mapping)
+            else answers(module, name, kind)
+        )
 
     def member(asked: Member) -> Stage:
         raise AssertionError("a guest is made of no other stages")
@@ -66,7 +70,7 @@ def binding_of(content: bytes, answers: Answers, output_prefix: str = "") -> Bin
 
 @attrs.define
 class Drive:
-    """Drive one stage: booted in slot 0, every call is the next slot; a failed one is rolled back, as the machine does."""
+    """Drive one stage: booted in slot 0, every call the next slot, failed ones rolled back as the machine does."""
 
     stage: WasmStage
     state: Message = attrs.field(factory=Message)
@@ -120,7 +124,9 @@ def stage(images: Images) -> Iterator[Callable[..., WasmStage]]:
     """Build stages: ``stage(wat, answers={}, output_prefix="", **options)``; all are closed after the test."""
     with ExitStack() as stack:
 
-        def build(content: str | bytes, answers: Answers | None = None, output_prefix: str = "", **options: Any) -> WasmStage:
+        def build(
+            content: str | bytes, answers: Answers | None = None, output_prefix: str = "", **options: Any
+        ) -> WasmStage:
             content = content.encode() if isinstance(content, str) else content
             options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
             binding = binding_of(content, {} if answers is None else answers, output_prefix)

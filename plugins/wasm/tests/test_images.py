@@ -42,7 +42,9 @@ EVERYTHING = """(module
 def test_a_module_is_read_as_it_is() -> None:
     """Everything that a module says about itself is read from its bytes, kinds that the engine cannot tell included."""
     shape = binary.shape_of(bytes(wasmtime.wat2wasm(EVERYTHING)))
-    assert [("f", "function"), ("t", "table"), ("g", "global"), ("e", "tag")] == [(w.name, w.kind) for w in shape.imports]
+    assert [("f", "function"), ("t", "table"), ("g", "global"), ("e", "tag")] == [
+        (w.name, w.kind) for w in shape.imports
+    ]
     assert FunctionType(("i32", "i64", "f32", "f64", "v128", "reference"), ("i32", "i64")) == shape.imports[0].type
     assert FunctionType(("i64",), ("f32",)) == shape.function("own")
     assert shape.imports[0].type == shape.function("f")
@@ -126,14 +128,18 @@ def test_a_missing_image_is_refused(stage: Callable[..., Any], monkeypatch: pyte
         ({"memory_limit": 65536}, "begins with 131072 bytes of memory, and memory-limit is 65536"),
     ],
 )
-def test_a_definition_that_does_not_fit_is_refused(stage: Callable[..., Any], options: dict[str, Any], what: str) -> None:
+def test_a_definition_that_does_not_fit_is_refused(
+    stage: Callable[..., Any], options: dict[str, Any], what: str
+) -> None:
     """A definition that asks of an image what it does not have is refused when the stage is built."""
     wat = '(module (memory (export "memory") 2) (func (export "f")) (func (export "vector") (param v128)))'
     with pytest.raises(RequestError, match=what):
         stage(wat, **options)
 
 
-@pytest.mark.parametrize("options", [{"fuel": 0}, {"fuel": 1 << 63}, {"memory_limit": 65535}, {"memory_limit": 1 << 40}])
+@pytest.mark.parametrize(
+    "options", [{"fuel": 0}, {"fuel": 1 << 63}, {"memory_limit": 65535}, {"memory_limit": 1 << 40}]
+)
 def test_options_have_bounds(stage: Callable[..., Any], options: dict[str, int]) -> None:
     """A limit out of its range is refused and says the range."""
     with pytest.raises(ValueError, match="out of range; give"):

@@ -81,7 +81,9 @@ def test_an_import_reads_writes_and_grows(drive: Callable[..., Any], pointer: st
 
     def touch(guest: Any, address: int, size: int) -> None:
         guest.write(address, b"abc")
-        seen.append((guest.read(address + 1, size), guest.size(), guest.grow(1), guest.size(), guest.grow(2), guest.size()))
+        seen.append(
+            (guest.read(address + 1, size), guest.size(), guest.grow(1), guest.size(), guest.grow(2), guest.size())
+        )
 
     guest = drive(TOUCH.format(p=pointer), {"host.touch": touch})
     assert (1,) == guest.call("touch", 65530, 2)
@@ -93,7 +95,9 @@ def test_an_import_reads_writes_and_grows(drive: Callable[..., Any], pointer: st
 @pytest.mark.parametrize(("address", "size"), [(65535, 2), (-1, 1), (65537, 0), (0, -1), (2**31 - 1, 1)])
 def test_a_bad_pointer_stops_the_guest(drive: Callable[..., Any], pointer: str, address: int, size: int) -> None:
     """A pointer outside of the memory is the guest's fault, recorded as a trap, and the slot is rolled back."""
-    guest = drive(TOUCH.format(p=pointer), {"host.touch": lambda guest, address, size: guest.read(address, size) and None})
+    guest = drive(
+        TOUCH.format(p=pointer), {"host.touch": lambda guest, address, size: guest.read(address, size) and None}
+    )
     assert (1,) == guest.call("touch", 0, 1)
     assert "trap" == guest.call("touch", address, size).kind
     assert (2,) == guest.call("touch", 65535, 1)
@@ -203,5 +207,3 @@ def test_threads_do_not_share_failures(drive: Callable[..., Any]) -> None:
     for thread in threads:
         thread.join()
     assert {0: ["raised"] * 50, 1: ["trap"] * 50} == ends
-
-

@@ -190,12 +190,18 @@ def test_made_parts_are_taken(drive: Callable[..., Any]) -> None:
         {"memory": _memory(pages=bytes(memory.PAGE)), "globals": GLOBALS},
         {"memory": _memory(), "globals": encode(())},
         {"memory": _memory(), "globals": encode("text")},
-        {"memory": _memory(), "globals": encode((("i32", 1 << 32), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)))},
+        {
+            "memory": _memory(),
+            "globals": encode((("i32", 1 << 32), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6))),
+        },
         {"memory": _memory(), "globals": encode((("i32", -1), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)))},
         {"memory": _memory(), "globals": encode((("i64", 1), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)))},
         {"memory": _memory(), "globals": encode((("i32", 1), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5)))},
         {"memory": _memory(), "globals": encode((("i32", True), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)))},
-        {"memory": _memory(), "globals": encode((("i32", math.pi), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)))},
+        {
+            "memory": _memory(),
+            "globals": encode((("i32", math.pi), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6))),
+        },
     ],
 )
 def test_parts_that_do_not_fit_are_refused(drive: Callable[..., Any], parts: dict[str, bytes]) -> None:

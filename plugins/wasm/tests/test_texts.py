@@ -49,7 +49,9 @@ def ask(guest: Any, function: str, *parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize("width", ["i32", "i64"])
-@pytest.mark.parametrize("parts", [(ALLOCATOR, FREE), (STACK,), (ALLOCATOR, STACK), (ALLOCATOR, FREE, STACK), (ALLOCATOR,)])
+@pytest.mark.parametrize(
+    "parts", [(ALLOCATOR, FREE), (STACK,), (ALLOCATOR, STACK), (ALLOCATOR, FREE, STACK), (ALLOCATOR,)]
+)
 def test_texts_go_in_and_one_comes_out(drive: Callable[..., Any], width: str, parts: tuple[str, ...]) -> None:
     """Texts and bytes are passed as pointers, numbers beside them as they are, and the reply is bytes."""
     guest = drive(handle(width, *parts))

@@ -61,7 +61,8 @@ SYSTEM = """(module
   (memory {p} 1 40)
   (data ({p}.const 500) "%Y-%m-%d %H:%M:%S %z\\00")
   (data ({p}.const 600) "x > 0\\00")
-  (func (export "clock") (result i32 i64) (call $clock (i32.const 0) (i64.const 1) ({p}.const 8)) (i64.load ({p}.const 8)))
+  (func (export "clock") (result i32 i64)
+    (call $clock (i32.const 0) (i64.const 1) ({p}.const 8)) (i64.load ({p}.const 8)))
   (func (export "resolution") (result i32 i64) (call $resolution (i32.const 0) ({p}.const 8)) (i64.load ({p}.const 8)))
   (func (export "environ") (result i32 {p} {p})
     ({p}.store ({p}.const 8) ({p}.const 7))
@@ -226,7 +227,9 @@ def test_dates_are_in_utc(plain: System) -> None:
     assert (int.from_bytes(b"UTC\0", "little"),) == plain.call("zone")
 
 
-@given(st.sampled_from([*syscalls.WASI, *system.WASI, "fd_write"]), st.lists(st.sampled_from(["f32", "f64"]), min_size=1))
+@given(
+    st.sampled_from([*syscalls.WASI, *system.WASI, "fd_write"]), st.lists(st.sampled_from(["f32", "f64"]), min_size=1)
+)
 def test_another_signature_is_not_answered(name: str, params: list[str]) -> None:
     """A call that the image declares in a type that it does not have is not answered."""
     kind = FunctionType(tuple(params), ("i64",))

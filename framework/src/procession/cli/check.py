@@ -44,7 +44,7 @@ def checked(session: Session, file: Path) -> tuple[Definition | None, Sequence[s
     """Return the definition of a file, or its problems: it is spawned once, in a folder that is gone after."""
     try:
         with TemporaryDirectory(prefix="procession-check-") as folder:
-            with session.kernel(file, data=Path(folder)) as kernel:
+            with session.kernel(file, data=Path(folder), apart=True) as kernel:
                 kernel.spawn()
                 return kernel.definition, ()
     except (ConfigError, RequestError) as error:
@@ -64,7 +64,9 @@ def _show(definition: Definition | None, problems: Sequence[str]) -> None:
 
 
 def _shown(definition: Definition | None, problems: Sequence[str]) -> dict[str, object]:
-    found = {"process": definition.id, "devices": _devices(definition)} if definition else {"process": None, "devices": []}
+    found = (
+        {"process": definition.id, "devices": _devices(definition)} if definition else {"process": None, "devices": []}
+    )
     return {"ok": not problems, **found, "problems": list(problems)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from procession.cli import screen
-from procession.cli.options import Command, IdType, Place, json_option, place_options, target_argument
+from procession.cli.options import Command, Place, json_option, place_options, target_argument, unmarked
 from procession.cli.reaches import Access, reach
 from procession.cli.session import Session
 from procession.jsons import to_json
@@ -15,7 +15,7 @@ from procession.jsons import to_json
 @target_argument
 @click.argument("path", default="")
 @click.option("--slot", type=int, metavar="N", help="The state after this slot.  [default: the newest stored]")
-@click.option("--message", type=IdType(), metavar="ID", help="The state after the first slot of this message.")
+@click.option("--message", callback=unmarked, metavar="ID", help="The state after the first slot of this message.")
 @place_options
 @json_option
 @click.pass_obj

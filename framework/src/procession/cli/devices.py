@@ -11,7 +11,7 @@ import attrs
 import click
 
 from procession.cli import screen
-from procession.cli.options import Command, DeviceType, json_option
+from procession.cli.options import Command, complete_device, json_option
 from procession.cli.session import Session
 from procession.errors import RequestError
 from procession.jsons import to_json
@@ -57,7 +57,7 @@ class Option:
 
 
 @click.command("devices", cls=Command, short_help="Print the installed devices and options.")
-@click.argument("name", type=DeviceType(), required=False, metavar="[DEVICE]")
+@click.argument("name", shell_complete=complete_device, required=False, metavar="[DEVICE]")
 @json_option
 @click.pass_obj
 def devices(session: Session, name: str | None, *, as_json: bool) -> None:

@@ -19,7 +19,10 @@ from procession.ids import to_id
 @click.command("import", cls=Command, short_help="Take up a schedule made elsewhere.")
 @click.argument("file", type=existing_file(), metavar="FILE.jsonl")
 @click.option(
-    "--definition", type=existing_file(), metavar="FILE.toml", help="Give slot 0 the keys that it lacks, and its images."
+    "--definition",
+    type=existing_file(),
+    metavar="FILE.toml",
+    help="Give slot 0 the keys that it lacks, and its images.",
 )
 @click.option("--trust-ids", is_flag=True, help="Take ids at their word that no signature proves.")
 @data_option

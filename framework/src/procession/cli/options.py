@@ -45,38 +45,6 @@ class Command(click.Command):
         return super().parse_args(ctx, [_DASHED + arg if arg[:1] == "-" and is_id(arg) else arg for arg in args])
 
 
-class IdType(click.ParamType):
-    """Take an id as it is; as a target also the beginning of one, or a definition file."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the text without its mark."""
-        return value.removeprefix(_DASHED) if isinstance(value, str) else value
-
-
-class TargetType(IdType):
-    """Take a process id, the beginning of one, or a definition file."""
-
-    name = "target"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the processes of the data folder; a shell adds files where none fits."""
-        found = [name for name in _quietly(ctx, processes_here) if name.startswith(incomplete)]
-        return [CompletionItem(incomplete, type="file"), *map(CompletionItem, found)]
-
-
-class DeviceType(click.ParamType):
-    """Take a device name."""
-
-    name = "device"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the installed devices."""
-        names = sorted(set(_quietly(ctx, devices_here)))
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
 def debug_option() -> click.Option:
     """Return the option that shows where an error came from."""
     return _meta_option("--debug", DEBUG, "Show the traceback of an error.")
@@ -104,9 +72,7 @@ def place_options(command: C) -> C:
     """Add ``--data``, ``--url`` and ``--timeout``, given to the command as ``place``."""
 
     @wraps(command)
-    def placed(
-        *arguments: Any, data: Path | None, url: str | None, timeout: float | None, **settings: Any
-    ) -> Any:
+    def placed(*arguments: Any, data: Path | None, url: str | None, timeout: float | None, **settings: Any) -> Any:
         if data and url:
             raise click.UsageError("--data and --url name two places; give one of them")
         return command(*arguments, place=Place(data, url, timeout), **settings)
@@ -118,8 +84,25 @@ def place_options(command: C) -> C:
 
 
 def target_argument(command: C) -> C:
-    """Add ``TARGET``."""
-    return click.argument("target", type=TargetType(), metavar="TARGET")(command)
+    """Add ``TARGET``: a process id, the beginning of one, or a definition file."""
+    return click.argument("target", metavar="TARGET", callback=unmarked, shell_complete=complete_target)(command)
+
+
+def unmarked(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    """Return an id as it was typed."""
+    return given and given.removeprefix(_DASHED)
+
+
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the processes of the data folder; a shell adds files where none fits."""
+    found = [name for name in _quietly(ctx, processes_here) if name.startswith(incomplete)]
+    return [CompletionItem(incomplete, type="file"), *map(CompletionItem, found)]
+
+
+def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the installed devices."""
+    names = sorted(set(_quietly(ctx, devices_here)))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def definition_argument(command: C) -> C:

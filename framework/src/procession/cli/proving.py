@@ -12,10 +12,12 @@ from threading import Timer
 from typing import Any
 
 import attrs
+import click
 
 from procession.cli import screen
 from procession.cli.advancing import REPORT
 from procession.cli.lines import entry_of
+from procession.cli.progress import Progress
 from procession.cli.session import Session
 from procession.cli.summaries import Summary
 from procession.errors import ComputeError, RequestError
@@ -24,6 +26,8 @@ from procession.kernel import Process
 KILLS = 3  # times a run is killed, spread over its slots
 REPORTS = 64  # of how far a run is
 PATIENCE = 3600.0  # seconds before a run counts as stuck
+STATES = "states"  # those of every slot
+LABEL = 18  # columns
 
 
 @attrs.frozen
@@ -51,18 +55,19 @@ class Proof:
             "killed-at": list(self.killed_at),
             "slots": self.head + 1,
             "same-slots": self.same_slots,
-            "same": dict(self.same),
+            "same": {name.replace(" ", "-"): agrees for name, agrees in self.same.items()},
         }
 
     def show(self) -> None:
         """Print the proof for people."""
-        for slot in self.killed_at:
-            screen.row("killed", f"at slot {slot} of {self.head}, restarted")
-        if not self.killed_at:
-            screen.row("killed", f"never: {self.head + 1} slots were over too soon", colour="red")
+        if self.killed_at:
+            screen.row("restart", f"killed at slot {_listed(self.killed_at)} of {self.head}, started again each time")
+        else:
+            screen.row("restart", f"never killed: {self.head + 1} slots were over too soon", colour="red")
         for name, agrees in self.same.items():
-            more = f"  {self.same_slots} of {self.head + 1} slots" if name == "every state" else ""
-            screen.row(f"same {name}", ("yes" if agrees else "no") + more, colour="green" if agrees else "red")
+            answer = click.style("yes" if agrees else "no", fg="green" if agrees else "red")
+            more = f"  {self.same_slots} of {self.head + 1} slots" if name == STATES else ""
+            screen.say(f"  {f'same {name}'.ljust(LABEL)}{answer}{more}")
         if self.folder:
             screen.row("kept in", self.folder)
 
@@ -76,10 +81,15 @@ def prove(session: Session, file: Path, process: Process, summary: Summary) -> P
     folder = Path(tempfile.mkdtemp(prefix="procession-restart-"))
     proof = None
     try:
-        _copy_schedule(session, file, process, folder)
-        killed = _killed_runs(session, file, folder, summary.head)
-        ended = _Run(session, file, folder, step=summary.head + 1).to_end()
-        same_slots = _same_slots(session, file, process, folder)
+        with Progress("restarting", 4) as progress:
+            _copy_schedule(session, file, process, folder)
+            progress.to(1)
+            killed = _killed_runs(session, file, folder, summary.head)
+            progress.to(2)
+            ended = _Run(session, file, folder, step=summary.head + 1).to_end()
+            progress.to(3)
+            same_slots = _same_slots(session, file, process, folder)
+            progress.to(4)
         proof = _proof(summary, killed, ended, same_slots)
     finally:
         if proof is None or proof.holds:
@@ -88,7 +98,7 @@ def prove(session: Session, file: Path, process: Process, summary: Summary) -> P
 
 
 def _copy_schedule(session: Session, file: Path, process: Process, folder: Path) -> None:
-    with session.kernel(file, data=folder) as kernel:
+    with session.kernel(file, data=folder, apart=True) as kernel:
         entries = (entry_of(assignment.as_message()).plain() for assignment in process.log())
         copied = kernel.load(entries, trust_ids=True)
     if copied.id != process.id:
@@ -110,7 +120,7 @@ class _Run:
     """Run the program once more over a folder."""
 
     def __init__(self, session: Session, file: Path, folder: Path, *, step: int) -> None:
-        options = ["--data", str(folder), "--tail", "0", "--json", "--report-every", str(step)]
+        options = ["--data", str(folder), "--tail", "0", "--json", "--drill", str(step)]
         self._command = [*session.program, "run", str(file), *options]
 
     def killed_at_or_after(self, slot: int) -> bool:
@@ -150,23 +160,30 @@ class _Run:
 
 
 def _stored(session: Session, file: Path, folder: Path) -> int:
-    with session.kernel(file, data=folder, read_only=True) as kernel:
+    with session.kernel(file, data=folder, read_only=True, apart=True) as kernel:
         assert kernel.definition is not None
         return int(kernel.compute(kernel.definition.id, None, key="at-slot")["at-slot"])
 
 
 def _same_slots(session: Session, file: Path, process: Process, folder: Path) -> int:
-    with session.kernel(file, data=folder, read_only=True) as kernel:
+    with session.kernel(file, data=folder, read_only=True, apart=True) as kernel:
         slots = range(process.head.slot + 1)
         return sum(process.compute(slot).id == kernel.compute(process.id, slot).id for slot in slots)
 
 
 def _proof(summary: Summary, killed: tuple[int, ...], ended: Mapping[str, Any], same_slots: int) -> Proof:
-    same = {
-        "state id": ended["state"] == summary.state,
-        "chain": ended["chain"] == summary.chain,
-        "every state": same_slots == summary.head + 1,
-    }
+    same = {"state id": ended["state"] == summary.state, "chain": ended["chain"] == summary.chain}
     if summary.live_root:
         same["live root"] = ended["live-root"] == summary.live_root
+    same[STATES] = same_slots == summary.head + 1
     return Proof(summary.head, killed, same_slots, same)
+
+
+def _listed(slots: tuple[int, ...]) -> str:
+    """Return numbers as a sentence has them.
+
+    >>> _listed((7,)), _listed((7, 8, 9))
+    ('7', '7, 8 and 9')
+    """
+    *front, last = map(str, slots)
+    return f"{', '.join(front)} and {last}" if front else last

@@ -198,5 +198,7 @@ def _whole(target: str) -> str:
 def _assignments(page: Any) -> list[Message]:
     rows = page.get("assignments") if isinstance(page, Mapping) else None
     if not isinstance(rows, Mapping):
-        raise RequestError("the answer is no schedule", where="node", remedy="is this a procession node?", kind="answer")
+        raise RequestError(
+            "the answer is no schedule", where="node", remedy="is this a procession node?", kind="answer"
+        )
     return [row for row in rows.values() if isinstance(row, Mapping)]  # type: ignore[misc]  # maps in answers are messages

@@ -111,7 +111,7 @@ def exit_codes() -> str:
 @click.group(
     "procession",
     cls=Root,
-    epilog=f"\b\nExit codes:\n{exit_codes()}\n\n\b\nCompletion: eval \"$({COMPLETING}=bash_source procession)\" (or zsh, fish)",
+    epilog=f'\b\nExit codes:\n{exit_codes()}\n\n\b\nCompletion: eval "$({COMPLETING}=bash_source procession)" (or zsh, fish)',
 )
 @click.version_option(package_name="procession", message="%(prog)s %(version)s")
 def cli() -> None:

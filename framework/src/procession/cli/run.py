@@ -29,9 +29,11 @@ class Scheduled:
 @click.command("run", cls=Command, short_help="Spawn or continue, schedule, compute, show.")
 @definition_argument
 @click.option("--messages", type=existing_file(), metavar="FILE.jsonl", help="Messages to schedule, one a line.")
-@click.option("--tail", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Show N last results.")
+@click.option(
+    "--tail", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Show N last results."
+)
 @click.option("--prove-restart", is_flag=True, help="Kill and restart a second run, and compare the two.")
-@click.option("--report-every", type=click.IntRange(min=1), hidden=True)
+@click.option("--drill", type=click.IntRange(min=1), hidden=True, help="Run apart and report each N slots.")
 @data_option
 @json_option
 @click.pass_context
@@ -42,7 +44,7 @@ def run(
     messages: Path | None,
     tail: int,
     prove_restart: bool,
-    report_every: int | None,
+    drill: int | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -57,10 +59,10 @@ def run(
       procession run ledger.toml --messages messages.jsonl --prove-restart
     """
     session = ctx.ensure_object(Session)
-    with session.kernel(file, data=data) as kernel:
+    with session.kernel(file, data=data, apart=bool(drill)) as kernel:
         process = kernel.spawn()
         scheduled = schedule_file(process, messages) if messages else Scheduled()
-        advance(kernel, process.id, process.head.slot, step=report_every or 0)
+        advance(kernel, process.id, process.head.slot, step=drill or 0)
         summary = summaries.summary_of(process, tail=tail)
         if not as_json:
             _show(summary, scheduled)

@@ -82,9 +82,7 @@ def _row(pair: str) -> tuple[str, object]:
     return key, read(Text.given(kind, key), Text.given(given, key))
 
 
-def _offered(
-    pairs: Sequence[str], text: str | None, file: Path | None, key: str | None
-) -> Iterator[Sequence[Message]]:
+def _offered(pairs: Sequence[str], text: str | None, file: Path | None, key: str | None) -> Iterator[Sequence[Message]]:
     if sum(bool(given) for given in (pairs, text is not None, file)) > 1:
         raise click.UsageError("KEY=VALUE pairs, -m and --file are three ways to say it; use one")
     if pairs:

@@ -25,14 +25,20 @@ class Session:
     clock: Clock = system_clock
     program: tuple[str, ...] = (sys.executable, "-P", "-m", "procession.cli")
 
-    def kernel(self, file: Path | None = None, *, data: Path | None = None, read_only: bool = False) -> Kernel:
-        """Open a kernel over a data folder, with a definition file if one is given."""
+    def kernel(
+        self, file: Path | None = None, *, data: Path | None = None, read_only: bool = False, apart: bool = False
+    ) -> Kernel:
+        """Open a kernel over a data folder, with a definition file if one is given.
+
+        ``apart`` keeps everything in the data folder, whatever ``[host]`` says.
+        """
         return Kernel.open(
             file,
             data=data,
             plugins=self.plugins,
             discover=self.discover,
             read_only=read_only,
+            apart=apart,
             clock=self.clock,
         )
 

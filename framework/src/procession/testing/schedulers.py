@@ -9,6 +9,7 @@ Subclass it in a test file and name the plugin and the device::
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +54,7 @@ def acknowledge(named: str, folder: str) -> None:
     scheduler: Scheduler = subject_of(named).open(Site(Path(folder), False, SteppingClock()))
     for number in range(100_000):
         (assignment,) = scheduler.assign(PROCESS, [submission(number % 100)])
-        print(f"slot {assignment.slot} {assignment.chain.hex()}", flush=True)
+        sys.stdout.write(f"slot {assignment.slot} {assignment.chain.hex()}\n")
 
 
 class SchedulerContract:
@@ -70,7 +71,7 @@ class SchedulerContract:
     @pytest.fixture
     def subject(self) -> Subject:
         """Name the scheduler under test."""
-        return named_by(self, HOOK, self.plugin, self.device, self.options)
+        return named_by(self, HOOK)
 
     @pytest.fixture
     def open_scheduler(self, subject: Subject, tmp_path: Path) -> Iterator[OpenScheduler]:

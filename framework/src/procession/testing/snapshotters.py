@@ -62,7 +62,7 @@ class SnapshotterContract:
     @pytest.fixture
     def subject(self) -> Subject:
         """Name the snapshotter under test."""
-        return named_by(self, HOOK, self.plugin, self.device, self.options)
+        return named_by(self, HOOK)
 
     @pytest.fixture
     def build(self, subject: Subject, tmp_path: Path) -> Callable[[Mapping[str, Any]], Snapshotter]:

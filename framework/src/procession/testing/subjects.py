@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import pytest
@@ -53,8 +53,16 @@ def subject_of(named: str) -> Subject:
     return Subject(*json.loads(named))
 
 
-def named_by(contract: object, hook: str, plugin: str, device: str, options: Mapping[str, Any]) -> Subject:
+class Naming(Protocol):
+    """Describe the attributes by which a contract class names its subject."""
+
+    plugin: str
+    device: str
+    options: Mapping[str, Any]
+
+
+def named_by(contract: Naming, hook: str) -> Subject:
     """Return the subject of a contract class, or fail its test where it names none."""
-    if not (plugin and device):
+    if not (contract.plugin and contract.device):
         pytest.fail(f"{type(contract).__name__} names no device: set `plugin` (its module) and `device` (name@version)")
-    return Subject(plugin, hook, device, options)
+    return Subject(contract.plugin, hook, contract.device, contract.options)

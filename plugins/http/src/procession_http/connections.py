@@ -27,6 +27,7 @@ from procession.errors import ComputeError, ProcessionError, RequestError
 from procession_http.settings import HttpSettings
 
 LINGER = 1.0  # seconds in which a refused peer may go on sending to nobody
+VERSIONS = ("1.0", "1.1")
 TAKEN = 1 << 16  # bytes that a peer must take of what it asked for to be alive
 
 Headless = Callable[[ProcessionError], bytes]  # the bytes of a refusal
@@ -99,20 +100,19 @@ class Connection(HttpToolsProtocol):
             return
         if self._unmoved > self._settings.header_limit:
             self._break_off(self._too_large())
-        elif self._in_head and self._head_since is None:
+        elif self._in_head and self._head_since is None and not self._moved:
             self._head_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what does not parse."""
-        malformed = RequestError("not HTTP/1.1", where="request", remedy="send well-formed HTTP/1.1", kind="http")
-        self._break_off(self._refused or malformed)
+        self._break_off(self._refused or _malformed())
 
     # -- what the parser tells
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._head_size = 0
+        self._head_size, self._head_since = 0, self.loop.time()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's target."""
@@ -129,6 +129,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End a head; the request begins to run."""
+        if self.parser.get_http_version() not in VERSIONS:
+            self._refuse(_malformed())
         super().on_headers_complete()
         self._moved, self._in_head, self._head_since = True, False, None
 
@@ -204,3 +206,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER, self.transport.abort)
+
+
+def _malformed() -> RequestError:
+    return RequestError("not HTTP/1.1", where="request", remedy="send well-formed HTTP/1.1", kind="http")

@@ -22,6 +22,7 @@ from http import HTTPStatus
 from types import FrameType
 
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message as Frame
 from starlette.types import Receive, Scope, Send
@@ -158,8 +159,7 @@ class Node:
 
     async def _receive(self, request: Request, body: bytearray) -> None:
         """Receive a body within its size and time."""
-        declared = request.headers.get("content-length", "")
-        self._check_size(int(declared) if declared.isdecimal() else 0)
+        self._check_declared(request.headers)
         try:
             async with asyncio.timeout(self._body_seconds):
                 async for chunk in request.stream():
@@ -189,6 +189,12 @@ class Node:
     def _refuse_when_full(self) -> None:
         if self._running >= self._settings.requests:
             raise _busy(f"{self._running} requests are running, which is all that this node takes")
+
+    def _check_declared(self, headers: Headers) -> None:
+        length, coding = headers.get("content-length", ""), headers.get("transfer-encoding", "chunked")
+        if coding.strip().lower() != "chunked":
+            raise RequestError(f"{coding!r:.40}", where="transfer-encoding", remedy="send it chunked alone", kind="http")
+        self._check_size(int(length) if length.isdecimal() else 0)
 
     def _check_size(self, size: int) -> None:
         limit = self._settings.body_limit

@@ -54,10 +54,12 @@ def procession_stages() -> Mapping[str, Factory]:
 def _problem(passes: int, binding: Binding) -> str:
     """Return why a definition can never have so many passes; every slot of it would fail."""
     limit = binding.definition.get("max-passes", MAX_PASSES)
+    if passes == 1:
+        return ""
+    if not binding.number:
+        return f"{passes} passes of a device alone; put multipass@1.0 into a device-stack"
+    if binding.definition.get("mode") == MAP:
+        return f"{passes} passes, given the mode Map, which has one; use the mode Fold"
     if passes > limit:
         return f"{passes} passes, given max-passes of {limit}; give at most {limit}, or raise max-passes"
-    if passes > 1 and not binding.number:
-        return f"{passes} passes of a device alone; put multipass@1.0 into a device-stack"
-    if passes > 1 and binding.definition.get("mode") == MAP:
-        return f"{passes} passes, given the mode Map, which has one; use the mode Fold"
     return ""

@@ -1,4 +1,4 @@
-"""The writer's side of the schedule file: look up, write one commit, checkpoint."""
+"""The writer's side of the schedule file: look up, write one commit, settle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from procession_scheduler.plans import Commit
 from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
 from procession_scheduler.tiers import Entry
 
-WAL_BYTES = 64 << 20  # at which the log is checkpointed while callers wait
+WAL_BYTES = 64 << 20  # of write-ahead log at which it is emptied while callers wait
 TIPS_KEPT = 10_000  # processes whose last slot stays in memory
 HEADS_CHECKED = 256  # newest processes whose last slot is checked when the file is opened
 
@@ -40,13 +40,13 @@ class Disk:
         self._pages = 0  # in the write-ahead log
         self._bound = WAL_BYTES // int(self._db.pragma("page_size"))
         self._forced_at = self._bound
-        self._checkpointed = True
+        self._settled = True
         self._db.set_wal_hook(self._note_pages)
 
     @property
-    def checkpointed(self) -> bool:
+    def settled(self) -> bool:
         """Tell whether everything committed is in the main file."""
-        return self._checkpointed
+        return self._settled
 
     def check_heads(self) -> None:
         """Warn of processes whose schedule cannot go on; the others are not held up by them."""
@@ -105,6 +105,7 @@ class Disk:
 
     def undo(self) -> None:
         """Leave the file as it was before the commit."""
+        self._version = -1  # what is held in memory may be of rows that are not there
         if self._db.in_transaction:
             with translated(self._path):
                 self._db.execute("ROLLBACK")
@@ -112,15 +113,15 @@ class Disk:
     # -- between commits
 
     def relieve(self) -> None:
-        """Checkpoint while callers wait, once the log has grown beyond its bound."""
+        """Settle while callers wait, once the log has grown beyond its bound."""
         if self._pages >= self._forced_at:
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._settle(apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._forced_at = self._pages + self._bound
 
-    def checkpoint(self) -> None:
+    def settle(self) -> None:
         """Copy what is committed into the main file, as far as readers let it."""
-        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
-        self._checkpointed = True
+        self._settle(apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._settled = True
         self._forced_at = self._bound
 
     def close(self) -> None:
@@ -136,10 +137,10 @@ class Disk:
         names = [(name, entry.place, entry.content) for name, entry in commit.names.items()]
         self._fill = tiers.add(self._db, names, self._fill)
 
-    def _checkpoint(self, mode: int) -> None:
+    def _settle(self, mode: int) -> None:
         with translated(self._path), suppress(apsw.BusyError):  # a reader in the way: the next turn tries again
             self._pages = self._db.wal_checkpoint(mode=mode)[0]
 
     def _note_pages(self, db: apsw.Connection, name: str, pages: int) -> int:
-        self._pages, self._checkpointed = pages, False
+        self._pages, self._settled = pages, False
         return 0

@@ -16,6 +16,7 @@ from procession_scheduler import tiers
 APPLICATION = 0x50725363  # "PrSc", in the file's header
 SCHEMA_VERSION = 1
 PATIENCE = 0.1  # seconds for another program to let go of the file
+DISK_FULL = "disk-full"  # the one error of a write after which it is known that nothing was written
 IDLE_READERS = 8  # connections that wait for the next read
 
 _SCHEMA = (
@@ -66,6 +67,9 @@ def translated(path: Path) -> Iterator[None]:
         raise ScheduleError("another program holds it", where=str(path), remedy=remedy, kind="locked") from error
     except apsw.NotADBError as error:
         raise _foreign(path) from error
+    except apsw.FullError as error:
+        remedy = "make room and send it again; nothing of it is in the schedule"
+        raise ScheduleError("the disk is full", where=str(path), remedy=remedy, kind=DISK_FULL) from error
     except (apsw.CorruptError, apsw.SQLError) as error:  # the second: a schema that is not what we wrote
         remedy = "restore the schedule file from a copy; it cannot be recomputed"
         raise ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind="damaged-schedule") from error

@@ -5,6 +5,7 @@ Rules
 * Nobody is answered before the commit that holds their slots is on the disk.
 * A call that is refused does not hold up its neighbours in the same commit.
 * After a failed commit nothing is known of the disk, so nothing more is promised: the writer stops for good.
+  A full disk is the exception, for SQLite says so before the commit is written.
 * A lone caller waits for its own commit and nothing else; no timer gathers callers.
 """
 
@@ -21,11 +22,11 @@ import attrs
 from procession.errors import ProcessionError, ScheduleError
 from procession.schedules import Assignment, Clock
 from procession_scheduler.disk import Disk
-from procession_scheduler.files import closed
+from procession_scheduler.files import DISK_FULL, closed
 from procession_scheduler.plans import Commit, Draft, Offer
 
 GROUP = 256  # submissions a commit takes from the queue; one call alone may hold more
-IDLE = 0.1  # seconds without a call until the log is checkpointed
+IDLE = 0.1  # seconds without a call until the log is emptied into the file
 
 
 @attrs.frozen(eq=False)
@@ -95,13 +96,13 @@ class Writer:
         return calls
 
     def _first(self) -> Call | None:
-        """Wait for a call; when none comes for a while, checkpoint."""
+        """Wait for a call; when none comes for a while, let the disk settle."""
         while True:
-            at_rest = self._disk.checkpointed or self._stopped is not None
+            at_rest = self._disk.settled or self._stopped is not None
             try:
                 return self._queue.get(timeout=None if at_rest else IDLE)
             except queue.Empty:
-                self._tidy(self._disk.checkpoint)
+                self._tidy(self._disk.settle)
 
     def _serve(self, calls: Sequence[Call]) -> None:
         writing = False
@@ -112,8 +113,8 @@ class Writer:
             answers = self._planned(calls, commit)
             writing = True
             self._disk.write(commit)
-        except Exception as error:  # the thread outlives what its calls meet, and each of them is told
-            self._fail(calls, error, fatal=writing)
+        except Exception as error:  # noqa: BLE001 - the thread outlives what its calls meet, and each of them is told
+            self._fail(calls, error, fatal=writing and not _is_known(error))
             return
         for call, assignments in answers:
             call.answer.set_result(assignments)
@@ -145,7 +146,8 @@ class Writer:
         try:
             step()
         except ScheduleError as error:
-            self._stopped = self._stopped or error
+            if not _is_known(error):
+                self._stopped = self._stopped or error
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped is not None:
@@ -157,3 +159,8 @@ class Writer:
         error = ScheduleError(what, where=str(self._path), remedy=remedy, kind="stopped")
         error.__cause__ = self._stopped
         return error
+
+
+def _is_known(error: Exception) -> bool:
+    """Tell whether an error leaves the file as it was before, for certain."""
+    return isinstance(error, ScheduleError) and error.kind == DISK_FULL

@@ -6,8 +6,8 @@ while in use, is moved aside when it is next opened for writing, and an empty on
 
 from __future__ import annotations
 
+import errno
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -83,6 +83,8 @@ def cache_error(path: Path, error: apsw.Error | OSError) -> CacheError:
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         remedy = "stop the other program that writes to it, or open it read only"
         kind, what = "locked", "another program holds it"
+    elif isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        kind, what, remedy = "disk-full", "the disk is full", "make room; what was not kept is computed again"
     elif isinstance(error, _CORRUPT):
         with suppress(OSError):
             _marker(path).touch()
@@ -151,7 +153,7 @@ def move_aside(path: Path) -> None:
         number += 1
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", f"{path}.damaged-{number}{suffix}")
+            path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}.damaged-{number}{suffix}"))
     _marker(path).unlink(missing_ok=True)
     _log.warning(
         "%s: damaged, moved aside as %s.damaged-%d; results are computed again from the schedule, and an image"

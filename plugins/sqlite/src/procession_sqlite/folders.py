@@ -40,11 +40,11 @@ class BlobFolder:
             path.parent.mkdir(exist_ok=True)
             sync_folder(self._folder)
         handle, name = tempfile.mkstemp(dir=self._new)
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
         sync_folder(path.parent)
 
     def read(self, digest: bytes) -> bytes | None:
@@ -57,7 +57,7 @@ class BlobFolder:
         if sha256(content).digest() == digest:
             return content
         if not self._read_only:
-            os.replace(path, path.with_name(f"{path.name}.damaged"))
+            path.replace(path.with_name(f"{path.name}.damaged"))
         raise damaged_blob(digest, str(path))
 
     def remove(self, digest: bytes) -> None:

@@ -1,0 +1,36 @@
+"""Golden traces: what processes came to when they were last written down.
+
+A difference means that bytes changed: an answer of a device, the canonical form, an id. Where that is meant,
+and the devices are not released yet, ``python tests/determinism/golden.py`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+GOLDEN = Path(__file__).with_name("golden.json")
+
+
+def written() -> Mapping[str, Sequence[str]]:
+    """Return the traces that were written down, by the name of their process."""
+    found: Mapping[str, Sequence[str]] = json.loads(GOLDEN.read_text("utf-8"))
+    return found
+
+
+def computed() -> dict[str, list[str]]:
+    """Return the traces as they are computed now, the head of the schedule's chain in front."""
+    from determinism.traces import load, mixed_kernel, trace
+    from procession.ids import to_id
+
+    with tempfile.TemporaryDirectory() as folder, mixed_kernel(Path(folder)) as kernel:
+        process = load(kernel)
+        return {"mixed": [f"{process.id} {to_id(process.head.chain)}", *trace(process)]}
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(GOLDEN.parents[1]))
+    GOLDEN.write_text(json.dumps(computed(), indent=1) + "\n", "utf-8")

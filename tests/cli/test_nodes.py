@@ -33,7 +33,7 @@ class Page(BaseHTTPRequestHandler):
         """Answer a POST."""
         self._reply("POST", from_json(self.rfile.read(int(self.headers["content-length"])), limit=1 << 20))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
     def _reply(self, method: str, body: Message) -> None:

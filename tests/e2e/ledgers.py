@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LEDGER = ROOT / "framework" / "examples" / "ledger" / "ledger.toml"
 MESSAGES = LEDGER.with_name("messages.jsonl")
 
+IDLE = 60.0  # seconds that a program whose work is done waits to be killed
+
 _DRIVE = "import sys; from e2e.ledgers import drive; drive(*sys.argv[1:])"
+_STEP = "import sys; from e2e.ledgers import step; step(*sys.argv[1:])"
 
 
 def messages(count: int) -> Sequence[Mapping[str, Any]]:
@@ -28,6 +32,16 @@ def messages(count: int) -> Sequence[Mapping[str, Any]]:
 def driving(data: Path, count: int, threads: int) -> list[str]:
     """Return the command that drives a ledger by so many threads, each with its share of the messages."""
     return python(_DRIVE, str(data), str(count), str(threads))
+
+
+def stepping(data: Path, count: int, size: int) -> list[str]:
+    """Return the command that schedules messages at once and computes them by so many slots."""
+    return python(_STEP, str(data), str(count), str(size))
+
+
+def keys(count: int) -> list[str]:
+    """Return the idempotency keys of the first messages."""
+    return [f"message {number}" for number in range(count)]
 
 
 def drive(data: str, count: str, threads: str) -> None:
@@ -43,12 +57,23 @@ def drive(data: str, count: str, threads: str) -> None:
             worker.start()
         for worker in workers:
             worker.join()
+        time.sleep(IDLE)
+
+
+def step(data: str, count: str, size: str) -> None:
+    """Schedule messages that have no slot yet, and compute a run of slots after the other, a line for each."""
+    with Kernel.open(LEDGER, data=data) as kernel:
+        process = kernel.spawn()
+        kernel.schedule_many(process.id, messages(int(count)), idempotency_keys=keys(int(count)))
+        for slot in range(0, int(count) + 1, int(size)):
+            print(f"computed {slot} {process.compute(slot).id}", flush=True)
+        time.sleep(IDLE)
 
 
 def _drive_share(process: Process, share: range, count: int) -> None:
-    offered = messages(count)
+    offered, names = messages(count), keys(count)
     for number in share:
-        assignment = process.schedule(offered[number], idempotency_key=f"message {number}")
+        assignment = process.schedule(offered[number], idempotency_key=names[number])
         print(f"scheduled {assignment.slot} {assignment.message_id} {to_id(assignment.chain)}\n", end="", flush=True)
         if number % 11 == 0:
             print(f"computed {assignment.slot} {process.compute(assignment.slot).id}\n", end="", flush=True)

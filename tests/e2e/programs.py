@@ -87,8 +87,16 @@ def procession_child(*arguments: str | Path) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def killed(command: list[str], *, lines: int, seconds: float) -> list[str]:
-    """Run a program, and kill -9 it some seconds after it printed so many lines; return the whole lines it printed."""
+@attrs.frozen
+class Killed:
+    """Hold the whole lines that a program printed, and its exit code: -9 unless it was over before it was killed."""
+
+    lines: list[str]
+    code: int
+
+
+def killed(command: list[str], *, lines: int, seconds: float) -> Killed:
+    """Run a program, and kill -9 it some seconds after it printed so many lines."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as child:
         assert child.stdout is not None
         try:
@@ -97,7 +105,7 @@ def killed(command: list[str], *, lines: int, seconds: float) -> list[str]:
         finally:
             child.kill()
         printed = [*first, *child.stdout.read().splitlines(keepends=True)]
-    return [line.rstrip("\n") for line in printed if line.endswith("\n")]
+    return Killed([line.rstrip("\n") for line in printed if line.endswith("\n")], child.returncode)
 
 
 @contextmanager

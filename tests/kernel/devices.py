@@ -1,4 +1,4 @@
-"""Devices for the kernel's tests: stages made of functions, one that lives outside of the state, and kernels in memory."""
+"""Devices for the kernel's tests: stages made of functions, a stage that is live, and kernels in memory."""
 
 from __future__ import annotations
 
@@ -168,7 +168,9 @@ def kernel_of(
     file = folder / "process.toml"
     file.write_text(text)
     given = [host or MemoryHost(), Devices(stages), *plugins]
-    return Kernel.open(file, data=folder / "data", plugins=given, discover=False, **{"clock": SteppingClock()} | options)
+    return Kernel.open(
+        file, data=folder / "data", plugins=given, discover=False, **{"clock": SteppingClock()} | options
+    )
 
 
 def assignment_of(message: Mapping[str, Any] | None = None, slot: int = 0, **fields: Any) -> Assignment:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.devices import ID
+from kernel.values import plain, rows
 from procession import UNSET, Message, RequestError
 from procession.ids import from_id, hash_id, is_id, keeps_case, to_id
 from procession.messages import EMPTY, FLAT_LIMIT, UNDEFINED, decode, encode, is_private, normalize_key, same
@@ -37,20 +38,19 @@ KEYS = {
     "\u212aelvin": "\u212aelvin",
 }
 
-PRIVATE = ["priv", "private", "Priv", "PRIVATE", "priv_foo", "priv.foo", "priv-foo", "priv/foo", "private_key", "private.x"]
+PRIVATE = [
+    "priv",
+    "private",
+    "Priv",
+    "PRIVATE",
+    "priv_foo",
+    "priv.foo",
+    "priv-foo",
+    "priv/foo",
+    "private_key",
+    "private.x",
+]
 PUBLIC = ["privilege", "privat", "privates", "pri", "xpriv", "privatekey", "priv0", "privacy"]
-
-plain = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**256) + 1, 2**256 - 1)
-    | st.floats()
-    | st.text(st.characters(exclude_categories=["Cs"]))
-    | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abz-9", max_size=6), inner, max_size=6),
-    max_leaves=12,
-)
-rows = st.dictionaries(st.text("abz-9", max_size=6), plain, max_size=8)
 
 
 @pytest.mark.parametrize(("given_key", "held"), KEYS.items())
@@ -81,7 +81,9 @@ def test_ids_are_told_by_alphabet_and_length(text: str) -> None:
     """An id has 43 characters of base64url and its bytes have 32."""
     assert is_id(text)
     assert 32 == len(from_id(text))
-    assert not any(is_id(other) for other in (text[:-1], text + "a", text[:-1] + "+", text[:-1] + "\u00e9", text[:-1] + "\n"))
+    assert not any(
+        is_id(other) for other in (text[:-1], text + "a", text[:-1] + "+", text[:-1] + "\u00e9", text[:-1] + "\n")
+    )
 
 
 def test_ids_round_trip() -> None:
@@ -236,7 +238,14 @@ def test_at_reads_one_path() -> None:
     assert "b" == message.at("/results//outbox/2")
     assert message is message.at("")
     assert None is message.at("none", "default")
-    for path in ("results/outbox/0", "results/outbox/3", "results/outbox/-1", "results/outbox/x", "results/x/y", "none/x"):
+    for path in (
+        "results/outbox/0",
+        "results/outbox/3",
+        "results/outbox/-1",
+        "results/outbox/x",
+        "results/x/y",
+        "none/x",
+    ):
         assert "default" == message.at(path, "default")
 
 
@@ -286,7 +295,7 @@ def _typed(value: Any) -> Any:
 def test_derived_types_are_held_as_what_they_derive_from() -> None:
     """An enum's text, a float of another class and a buffer leave nothing of themselves behind."""
 
-    class Colour(str, enum.Enum):
+    class Colour(enum.StrEnum):
         RED = "red"
 
     class Number(int):
@@ -310,7 +319,8 @@ def test_a_buffer_that_changes_later_changes_no_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("a", b"a"), (None, False), ("", b""), ([], {}), (1, "1")]
+    ("one", "other"),
+    [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("a", b"a"), (None, False), ("", b""), ([], {}), (1, "1")],
 )
 def test_values_that_python_takes_for_one_are_two(one: object, other: object) -> None:
     """Equality and ids go by canonical bytes."""

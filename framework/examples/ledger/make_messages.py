@@ -1,4 +1,4 @@
-"""The messages of the ledger example: ``python make_messages.py`` writes ``messages.jsonl`` anew, the same each time."""
+"""The messages of the ledger example: ``python make_messages.py`` writes ``messages.jsonl``, the same each time."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def messages() -> Iterator[dict[str, Any]]:
 def right(dice: Random) -> dict[str, Any]:
     """Return a transfer, or now and then a burn; the ledger may still refuse it for want of tokens."""
     giver, taker, quantity = number(dice, len(NAMES)), number(dice, len(NAMES)), 1 + number(dice, 1500)
-    return (
-        call("burn", giver, quantity // 50 + 1) if number(dice, 40) == 0 else call("transfer", giver, taker, quantity)
-    )
+    if number(dice, 40) == 0:
+        return call("burn", giver, quantity // 50 + 1)
+    return call("transfer", giver, taker, quantity)
 
 
 def wrong(dice: Random) -> dict[str, Any]:

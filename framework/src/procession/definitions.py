@@ -23,7 +23,7 @@ from procession.ids import hash_id, is_id
 from procession.machine import DEVICE, HALT, RECORD, Policy
 from procession.messages import Message, freeze, is_private, normalize_key
 from procession.roles import Blob, Factory
-from procession.settings import HostSettings, host_settings
+from procession.settings import HostSettings, device_problems, host_settings
 from procession.stacks import StackOptions, entry_of
 from procession.structuring import BlobReader, keys_of, structured, unknown_keys
 
@@ -141,16 +141,12 @@ def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue, scheduler:
     chosen = {"caches": ("cache", settings.cache.device), "snapshotters": ("snapshots", settings.snapshots.device)}
     chosen |= {"schedulers": ("scheduler", scheduler)} if scheduler else {}
     for role, (name, device) in chosen.items():
-        problems += _device_problems(catalogue, role, device, settings.of(name), f"host.{name}")
+        factory = catalogue.factories(role).get(device)
+        if factory is None:
+            problems.append(f"host.{name}.device: {catalogue.missing(role, device)}")
+        else:
+            problems += device_problems(factory.options, settings.of(name), name)
     return settings, problems
-
-
-def _device_problems(catalogue: Catalogue, role: str, device: str, table: Mapping[str, Any], path: str) -> list[str]:
-    factory = catalogue.factories(role).get(device)
-    if factory is None:
-        return [f"{path}.device: {catalogue.missing(role, device)}"]
-    problems = structured(factory.options, table, path=path, read_blob=str)[1]
-    return problems + unknown_keys(keys_of(factory.options), table, path)
 
 
 class _Check:

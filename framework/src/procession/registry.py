@@ -84,7 +84,7 @@ class Registry:
         hint = nearest(device, known)
         word = _WORDS.get(role, "device")
         for name, provision in known.items():
-            if repr(name) in hint:
+            if repr(name) in hint and provision.origin.version:
                 hint += f" (pip install {provision.origin.distribution})"
         if not hint.startswith("nearest"):
             hint += f"; try pip install procession-{device.split('@')[0]}"
@@ -254,7 +254,7 @@ def _listed(entry: metadata.EntryPoint) -> Origin:
 
 
 def _origin_of(plugin: object) -> Origin:
-    name = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__name__
+    name = plugin.__name__ if isinstance(plugin, ModuleType) else f"{type(plugin).__module__}.{type(plugin).__name__}"
     distribution = name.partition(".")[0].replace("_", "-")
     try:
         return Origin(distribution, metadata.version(distribution), name)

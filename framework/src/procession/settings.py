@@ -112,6 +112,13 @@ def host_settings(
     return HostSettings(data, cache, snapshots, options), problems
 
 
+def device_problems(options: type, table: Mapping[str, Any], name: str) -> list[str]:
+    """Return what is wrong with the options of the device that ``[host.<name>]`` chooses."""
+    path = f"host.{name}"
+    known = [*keys_of(_TABLES[name]), *keys_of(options)]
+    return structured(options, table, path=path, read_blob=str)[1] + unknown_keys(known, table, path)
+
+
 def _extension_problems(cls: type, table: Mapping[str, Any], path: str) -> list[str]:
     return structured(cls, table, path=path, read_blob=str)[1] + unknown_keys(keys_of(cls), table, path)
 

@@ -106,6 +106,13 @@ class Stack:
         keys = {"restore" if key == "normalize" else key for key in options.stack_keys}
         self._handles = frozenset(keys)
 
+    def check(self) -> None:
+        """Let every stage look for what it imports, now that all are there."""
+        for bound in self.stages:
+            check = getattr(bound.stage, "check", None)
+            if check:
+                check()
+
     def init(self, state: Message, genesis: Assignment) -> Verdict:
         """Initialise the stages in order, each on the state of the one before."""
         if "init" not in self._handles:
@@ -222,7 +229,7 @@ class Stack:
 
 
 def build_stack(options: StackOptions, binding: Binding) -> Stack:
-    """Build a stack and its stages, and let them check each other's imports."""
+    """Build a stack and its stages; the outermost lets them all check each other's imports."""
     stages: list[Bound] = []
     holder: list[Stack] = []
     with ExitStack() as built:
@@ -231,15 +238,17 @@ def build_stack(options: StackOptions, binding: Binding) -> Stack:
             stages.append(Bound(member.number, member.device, binding.member(member)))
             built.callback(stages[-1].stage.close)
         holder.append(Stack(stages, options))
-        _check(stages)
+        if not binding.number:
+            holder[0].check()
         built.pop_all()  # nothing failed: the stack closes them
     return holder[0]
 
 
 def stack_of_one(device: str, stage: Stage) -> Stack:
     """Return the stack of an execution device that is none itself."""
-    _check([Bound("1", device, stage)])
-    return Stack([Bound("1", device, stage)], StackOptions())
+    stack = Stack([Bound("1", device, stage)], StackOptions())
+    stack.check()
+    return stack
 
 
 def entry_of(entry: Any) -> tuple[str, Mapping[str, Any]]:
@@ -268,13 +277,6 @@ def _sibling_imports(holder: list[Stack], number: str, binding: Binding) -> Answ
         return binding.imports(module, name, kind) if isinstance(found, NotHandled) else found
 
     return imports
-
-
-def _check(stages: Sequence[Bound]) -> None:
-    for bound in stages:
-        check = getattr(bound.stage, "check", None)
-        if check:
-            check()
 
 
 def _live_parts(bound: Bound) -> Live:

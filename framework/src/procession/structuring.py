@@ -78,6 +78,7 @@ def _converter(read_blob: BlobReader) -> cattrs.Converter:
     converter.register_structure_hook(Blob, lambda value, _: Blob(read_blob(_text(value))))
     converter.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
+    converter.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_hook(kind, converter))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _class_hook(kind, converter))
     return converter
 
@@ -121,6 +122,29 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], 
         if not isinstance(value, list | tuple):
             raise TypeError(_expected(list, value))
         return tuple(converter.structure(list(value), as_list))
+
+    return structure
+
+
+def _is_mapping(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) in (Mapping, dict)
+
+
+def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    held = kind.__args__[1]
+
+    def structure(value: Any, _: Any) -> Any:
+        found: dict[str, Any] = {}
+        errors: list[Exception] = []
+        for key, item in _table(value).items():
+            try:
+                found[key] = converter.structure(item, held)
+            except (ValueError, TypeError, cattrs.BaseValidationError) as error:
+                error.add_note(cattrs.IterableValidationNote(f"of {key}", key, held))
+                errors.append(error)
+        if errors:
+            raise cattrs.IterableValidationError(f"while structuring {kind}", errors, kind)
+        return found
 
     return structure
 
@@ -172,7 +196,7 @@ def _place(error: BaseException) -> str:
         if isinstance(note, cattrs.AttributeValidationNote):
             return f".{key_of(note.name)}"
         if isinstance(note, cattrs.IterableValidationNote):
-            return f"[{note.index}]"
+            return f"[{note.index}]" if isinstance(note.index, int) else f".{note.index}"
     return ""
 
 

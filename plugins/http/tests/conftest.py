@@ -144,7 +144,7 @@ def started(arguments: list[str], log: Path) -> Node:
     """Start a node and wait for its first line."""
     with log.open("a") as errors:
         running = subprocess.Popen(
-            [sys.executable, str(LAUNCHER), *arguments, "--port", "0", "--json"],
+            [sys.executable, str(LAUNCHER), "serve", *arguments, "--port", "0", "--json"],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -1,6 +1,6 @@
-"""``procession serve`` over fakes instead of what is installed, so that a node needs no other plugin.
+"""``procession`` over fakes instead of what is installed, so that a node needs no other plugin.
 
-``python launcher.py [FILE] --data DIR ...`` takes what ``procession serve`` takes.
+``python launcher.py serve [FILE] --data DIR ...`` takes what ``procession`` takes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import procession_http
-from procession import Assignment, Factory, Fail, Kernel, Message, Ok, PureStage, hookimpl
+from procession import Assignment, Factory, Fail, Message, Ok, PureStage, hookimpl
+from procession.cli.root import cli
+from procession.cli.session import Session
 from procession.commitments import message_id
 from procession.jsons import from_json, to_json
 from procession.roles import Site, Verdict
 from procession.schedules import Given, Submission
 from procession.testing.fakes import MemoryHost, MemoryScheduler
-from procession_http import commands
 
 PATIENCE = 60.0  # seconds after which a stage stops waiting for a file, so that nothing hangs for ever
 
@@ -105,6 +104,4 @@ def _wait(gate: Path) -> None:
 
 
 if __name__ == "__main__":
-    opened = partial(Kernel.open, plugins=[Fakes(), procession_http], discover=False)
-    commands.Kernel = SimpleNamespace(open=opened)  # type: ignore[misc, assignment] # the one door for fakes
-    commands.serve(standalone_mode=True)
+    cli(obj=Session(plugins=(Fakes(), procession_http), discover=False), prog_name="procession")

@@ -22,7 +22,7 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    command = [sys.executable, str(LAUNCHER), *map(str, arguments)]
+    command = [sys.executable, str(LAUNCHER), "serve", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -35,7 +35,16 @@ def definition(folder: Path, host: str = "") -> Path:
 
 def first_lines(tmp_path: Path, *arguments: object) -> str:
     """Start the command, stop it once it serves, and return all that it said."""
-    command = [sys.executable, str(LAUNCHER), *map(str, arguments), "--port", "0", "--data", str(tmp_path / "data")]
+    command = [
+        sys.executable,
+        str(LAUNCHER),
+        "serve",
+        *map(str, arguments),
+        "--port",
+        "0",
+        "--data",
+        str(tmp_path / "data"),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         first = running.stdout.readline()
@@ -85,26 +94,26 @@ def test_the_same_file_is_the_same_process_after_a_restart(start: Any) -> None:
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
-    """A port that another program holds is one line on stderr and exit code 1."""
+    """A port that another program holds is one line on stderr and exit code 4."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ended = run("--port", port, "--data", tmp_path / "data")
-    assert (1, "", 1) == (ended.returncode, ended.stdout, len(ended.stderr.splitlines()))
+    assert (4, "", 1) == (ended.returncode, ended.stdout, len(ended.stderr.splitlines()))
     assert f"port {port}" in ended.stderr
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "::ffff:203.0.113.7"])
 def test_a_host_that_is_not_here_is_told(tmp_path: Path, host: str) -> None:
-    """A host that is no address of this machine is one line on stderr and exit code 1."""
+    """A host that is no address of this machine is one line on stderr and exit code 4."""
     ended = run("--host", host, "--port", 0, "--data", tmp_path / "data")
-    assert (1, 1, True) == (ended.returncode, len(ended.stderr.splitlines()), host in ended.stderr)
+    assert (4, 1, True) == (ended.returncode, len(ended.stderr.splitlines()), host in ended.stderr)
 
 
 def test_a_folder_that_another_node_holds_is_told(start: Any) -> None:
     """A data folder that another program writes to is one line that names it, and the other goes on."""
     node = start()
     ended = run("--port", 0, "--data", node.told["data"])
-    assert (1, True, True) == (ended.returncode, str(node.running.pid) in ended.stderr, node.is_well())
+    assert (5, True, True) == (ended.returncode, str(node.running.pid) in ended.stderr, node.is_well())
     assert 1 == len(ended.stderr.splitlines())
 
 
@@ -113,7 +122,7 @@ def test_a_file_with_mistakes_is_told_with_all_of_them(tmp_path: Path) -> None:
     host = '[host.http]\nport = 70000\nhead-timeout = "soon"\nthreads = 0\nbody-limt = 5\nrequire-signed = "no"\n'
     ended = run(definition(tmp_path, host), "--data", tmp_path / "data")
     keys = ("port", "head-timeout", "threads", "body-limt", "require-signed")
-    assert (1, True) == (ended.returncode, all(f"host.http.{key}" in ended.stderr for key in keys))
+    assert (4, True) == (ended.returncode, all(f"host.http.{key}" in ended.stderr for key in keys))
     assert ("nearest is 'body-limit'" in ended.stderr, "Traceback" in ended.stderr) == (True, False)
     assert not (tmp_path / "data").exists()
 

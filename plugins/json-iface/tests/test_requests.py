@@ -17,6 +17,7 @@ from procession_json_iface.requests import header_case, message_json, process_js
 
 PROCESS = "P" * 43
 OTHER = "O" * 43
+AUTHORITY = "A" * 43
 DEFINITION = Message({"name": "ledger", "variant": "ao.TN.1"})
 
 
@@ -74,10 +75,25 @@ def test_the_owner_is_the_signer() -> None:
     assert "" == told({"owner": "somebody else"})["Owner"]
 
 
-def test_the_sender_is_a_process_or_the_owner() -> None:
-    """A message comes from the process that it names, where that is an id, and else from its owner."""
-    assert OTHER == told({"from-process": OTHER})["From"]
-    assert ["", "", ""] == [told({"from-process": value})["From"] for value in ("no id", 7, {"a": 1})]
+def signed_by(committer: str, device: str, message: dict[str, Any]) -> Message:
+    """Return a message with a commitment."""
+    return Message({**message, "commitments": {"M" * 43: {"commitment-device": device, "committer": committer}}})
+
+
+def test_the_sender_is_a_process_where_an_authority_says_so() -> None:
+    """A process is believed of an authority of the definition, and of an operator who vouched; it must be an id."""
+    definition = DEFINITION.set({"authority": f"{OTHER}, {AUTHORITY}"})
+    pushed = signed_by(AUTHORITY, "httpsig@1.0", {"from-process": OTHER})
+    assert OTHER == json.loads(message_json(assignment_of(pushed), definition, ""))["From"]
+    assert OTHER == told(commitments.trusted(Message({"from-process": OTHER}), given_id="M" * 43, owner="o"))["From"]
+    named = commitments.trusted(Message({"from-process": "no id"}), given_id="M" * 43, owner="o")
+    assert "o" == told(named)["From"]
+
+
+def test_nobody_else_can_name_a_process_as_the_sender() -> None:
+    """An unsigned message, or a signer who is no authority, comes from its owner whatever it says."""
+    assert "" == told({"from-process": OTHER})["From"]
+    assert "a signer" == told(signed_by("a signer", "httpsig@1.0", {"from-process": AUTHORITY}))["From"]
 
 
 def test_original_tags_come_first() -> None:

@@ -83,6 +83,7 @@ class FailingFile(apsw.VFSFile):
         if self._log and self._disk.bad:
             self._disk.fired += 1
             raise apsw.IOError("a bad disk")
+        self._disk.synced += self._log
         super().xSync(flags)
 
 
@@ -93,6 +94,7 @@ class FailingDisk(apsw.VFS):
         self.bad = False
         self.full = False
         self.fired = 0
+        self.synced = 0
         self.base_vfs = apsw.vfs_names()[0]
         super().__init__("failing", self.base_vfs, makedefault=True)
 
@@ -315,6 +317,18 @@ def test_failed_commit_stops_the_writer(open_scheduler: Open, disk: FailingDisk)
     second.assign(PROCESS, submissions(1, 2))
     stored = list(second.read(PROCESS, 0, 99))
     assert (made, second.head(PROCESS)) == (stored[:2], check_chain(stored, None))
+
+
+def test_acknowledged_means_synced(open_scheduler: Open, disk: FailingDisk) -> None:
+    """Each call that is answered with a new slot has synced the log; a repeated one need not."""
+    scheduler = open_scheduler()
+    for number in range(3):
+        before = disk.synced
+        scheduler.assign(PROCESS, [submission(number, names=[str(number)])])
+        assert disk.synced > before
+    before = disk.synced
+    scheduler.assign(PROCESS, [submission(2, names=["2"])])
+    assert before == disk.synced
 
 
 def test_full_disk_is_not_the_end(open_scheduler: Open, disk: FailingDisk) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -212,6 +214,23 @@ def test_large_blobs_are_files(open_cache: Open, tmp_path: Path) -> None:
     name = digest(b"y" * 11).hex()
     assert [f"{name[:2]}/{name}"] == files(tmp_path / "blobs")
     assert [b"x" * 10, b"y" * 11] == [cache.get_blob(digest(blob)) for blob in (b"x" * 10, b"y" * 11)]
+
+
+def test_blob_is_synced_before_it_has_its_name(
+    open_cache: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes of a blob are synced while they stand under another name, and its folder after it has its own."""
+    cache = open_cache()
+    name = digest(b"an image").hex()
+    folder = tmp_path / "blobs" / name[:2]
+    synced: list[tuple[bool, bool]] = []  # of a file or a folder, and whether the blob had its name
+
+    def fsync(handle: int) -> None:
+        synced.append((stat.S_ISREG(os.fstat(handle).st_mode), (folder / name).exists()))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    cache.put_blob(b"an image")
+    assert [(False, False), (True, False), (False, True)] == synced
 
 
 def test_damaged_file_is_kept(open_cache: Open, tmp_path: Path) -> None:

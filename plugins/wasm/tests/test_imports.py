@@ -207,3 +207,22 @@ def test_threads_do_not_share_failures(drive: Callable[..., Any]) -> None:
     for thread in threads:
         thread.join()
     assert {0: ["raised"] * 50, 1: ["trap"] * 50} == ends
+
+
+def test_a_host_failure_at_the_start_leaves_no_guest(drive: Callable[..., Any]) -> None:
+    """What an import raises while the guest is started is raised, and there is no half of a guest after it."""
+    wat = """(module
+      (import "host" "answer" (func $answer))
+      (start $answer)
+      (func (export "f")))"""
+
+    full = [False, True]
+
+    def answer(guest: Any) -> None:
+        if full.pop(0):
+            raise OSError(f"the disk is full in slot {guest.assignment.slot}")
+
+    guest = drive(wat, {"host.answer": answer})
+    with pytest.raises(OSError, match="in slot 0"):
+        guest.boot()
+    assert bytes(32) == guest.root()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from procession.cli.root import cli
+from procession.cli.screen import NAME
 
 
 def main() -> None:
     """Run the command line and exit."""
-    cli()
+    cli(prog_name=NAME)
 
 
 __all__ = ["cli", "main"]

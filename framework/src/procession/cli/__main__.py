@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from procession.cli.root import cli
+from procession.cli import main
 
-cli()
+main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import click
@@ -17,22 +18,28 @@ BRISK = 0.2  # seconds: a step that took less is followed by a longer one
 SLOW = 1.0
 
 
-def advance(kernel: Kernel, process: str, last: int, *, end: float | None = None, step: int = 0) -> None:
+def advance(kernel: Kernel, process: str, last: int, *, end: float | None = None) -> None:
     """Compute a process up to a slot; what is stored already costs a look.
 
-    ``end`` (of ``time.monotonic``) ends it with a ComputeError of kind ``deadline``;
-    ``step`` fixes the number of slots of a step and reports each one on stderr.
+    ``end`` (of ``time.monotonic``) ends it with a ComputeError of kind ``deadline``.
     """
     with Progress("computing", last + 1) as progress:
-        slot, size = -1, step or FIRST_STEP
+        slot, size = -1, FIRST_STEP
         while slot < last:
             slot, begun = min(slot + size, last), time.monotonic()
             kernel.compute(process, slot, key="at-slot", timeout=_left(end, process, slot))
             progress.to(slot + 1)
-            if step:
-                click.echo(f"{REPORT}{slot}", err=True)
-            else:
-                size = next_size(size, time.monotonic() - begun)
+            size = next_size(size, time.monotonic() - begun)
+
+
+def drill(kernel: Kernel, process: str, last: int, *, step: int) -> None:
+    """Compute a process up to a slot; after each step tell on stderr what is stored, and wait for a line on stdin."""
+    slot = -1
+    while slot < last:
+        slot = min(slot + step, last)
+        kernel.compute(process, slot, key="at-slot")
+        click.echo(f"{REPORT}{slot}", err=True)
+        sys.stdin.readline()
 
 
 def next_size(size: int, seconds: float) -> int:

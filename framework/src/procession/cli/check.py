@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,10 +44,11 @@ def check(ctx: click.Context, file: Path, *, as_json: bool) -> None:
 def checked(session: Session, file: Path) -> tuple[Definition | None, Sequence[str]]:
     """Return the definition of a file, or its problems: it is spawned once, in a folder that is gone after."""
     try:
-        with TemporaryDirectory(prefix="procession-check-") as folder:
-            with session.kernel(file, data=Path(folder), apart=True) as kernel:
-                kernel.spawn()
-                return kernel.definition, ()
+        with ExitStack() as opened:
+            folder = opened.enter_context(TemporaryDirectory(prefix="procession-check-"))
+            kernel = opened.enter_context(session.kernel(file, data=Path(folder), apart=True))
+            kernel.spawn()
+            return kernel.definition, ()
     except (ConfigError, RequestError) as error:
         place = "" if isinstance(error, ConfigError) else f"{screen.safe(str(file))}: "
         return None, [f"{place}{line}" for line in screen.lines_of(error)]
@@ -64,10 +66,12 @@ def _show(definition: Definition | None, problems: Sequence[str]) -> None:
 
 
 def _shown(definition: Definition | None, problems: Sequence[str]) -> dict[str, object]:
-    found = (
-        {"process": definition.id, "devices": _devices(definition)} if definition else {"process": None, "devices": []}
-    )
-    return {"ok": not problems, **found, "problems": list(problems)}
+    return {
+        "ok": not problems,
+        "process": definition.id if definition else None,
+        "devices": _devices(definition) if definition else [],
+        "problems": list(problems),
+    }
 
 
 def _devices(definition: Definition) -> list[str]:

@@ -22,7 +22,7 @@ from procession.ids import to_id
     "--definition",
     type=existing_file(),
     metavar="FILE.toml",
-    help="Give slot 0 the keys that it lacks, and its images.",
+    help="Give slot 0 the keys and images it lacks.",
 )
 @click.option("--trust-ids", is_flag=True, help="Take ids at their word that no signature proves.")
 @data_option

@@ -21,9 +21,10 @@ import attrs
 
 from procession.errors import RequestError
 from procession.ids import to_id
-from procession.intake import MESSAGE_LIMIT
+from procession.intake import MESSAGE_LIMIT, bounded
 from procession.jsons import from_json
 from procession.messages import Message
+from procession.schedules import Submission
 
 LINE_LIMIT = 2 * MESSAGE_LIMIT  # bytes: JSON takes more room than the message it says
 BATCH_LINES = 1000
@@ -61,14 +62,14 @@ def message_in(line: Line) -> Message:
 
 
 def message_of(text: str | bytes, place: str) -> Message:
-    """Return the message that JSON says; RequestError names the place where it says none."""
+    """Return the message that JSON says; RequestError names the place of one that no schedule takes."""
     try:
         found = from_json(text, limit=LINE_LIMIT)
+        if not isinstance(found, Message):
+            raise RequestError("this is no message", remedy="give a JSON object of keys and values", kind="message")
+        bounded(Submission(found, ""))
     except RequestError as error:
         raise error.at(place) from error
-    if not isinstance(found, Message):
-        remedy = "give a JSON object of keys and values"
-        raise RequestError("this is no message", where=place, remedy=remedy, kind="message")
     return found
 
 

@@ -65,9 +65,8 @@ class Node:
             if isinstance(reason, TimeoutError):
                 raise self._late() from error
             remedy = "see that `procession serve` runs there"
-            raise ComputeError(
-                f"no answer: {reason or type(reason).__name__}", where=self.url, remedy=remedy, kind="unreachable"
-            ) from error
+            told = f"no answer: {reason or type(reason).__name__}"
+            raise ComputeError(told, where=self.url, remedy=remedy, kind="unreachable") from error
 
     def _read(self, response: Any) -> bytes:
         content = bytearray()

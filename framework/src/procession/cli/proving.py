@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Timer
@@ -26,6 +27,7 @@ from procession.kernel import Process
 KILLS = 3  # times a run is killed, spread over its slots
 REPORTS = 64  # of how far a run is
 PATIENCE = 3600.0  # seconds before a run counts as stuck
+LONGEST_WAIT = 0.5  # seconds into a step before a run is killed
 STATES = "states"  # those of every slot
 LABEL = 18  # columns
 
@@ -112,7 +114,10 @@ def _killed_runs(session: Session, file: Path, folder: Path, head: int) -> tuple
         run = _Run(session, file, folder, step=max((head + 1) // REPORTS, 1))
         if not run.killed_at_or_after(head * number // (KILLS + 1)):
             break
-        killed.append(_stored(session, file, folder))
+        stored = _stored(session, file, folder)
+        if stored == head:
+            break
+        killed.append(stored)
     return tuple(killed)
 
 
@@ -140,23 +145,36 @@ class _Run:
 
     def _watched(self, output: Any, *, until: int | None) -> tuple[int, str]:
         """Return the exit code, negative for a signal, and the last line on stderr that was no report."""
-        told = ""
+        pipe = subprocess.PIPE
         with subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+            self._command, stdin=pipe, stdout=output, stderr=pipe, text=True, errors="replace", bufsize=1
         ) as child:
             stuck = Timer(PATIENCE, child.kill)
             stuck.start()
             try:
-                assert child.stderr is not None
-                for line in child.stderr:
-                    if not line.startswith(REPORT):
-                        told = line.strip()
-                    elif until is not None and int(line.removeprefix(REPORT)) >= until:
-                        child.kill()
+                told = _followed(child, until)
+                child.wait()
             finally:
                 stuck.cancel()
                 child.kill()
         return child.returncode, told
+
+
+def _followed(child: subprocess.Popen[str], until: int | None) -> str:
+    """Let a run go on, step by step, and kill it in the middle of the one after a slot; return what else it said."""
+    assert child.stdin is not None
+    told, begun = "", time.monotonic()
+    for line in child.stderr or ():
+        if not line.startswith(REPORT):
+            told = line.strip()
+            continue
+        took, begun = time.monotonic() - begun, time.monotonic()
+        child.stdin.write("\n")
+        if until is not None and int(line.removeprefix(REPORT)) >= until:
+            time.sleep(min(took / 2, LONGEST_WAIT))
+            child.kill()
+            break
+    return told
 
 
 def _stored(session: Session, file: Path, folder: Path) -> int:

@@ -100,7 +100,7 @@ class There:
 
     def schedule(self, messages: Sequence[Message], keys: Sequence[str] | None) -> Sequence[Message]:
         """Add messages one by one."""
-        given = keys or [None] * len(messages)
+        given: Sequence[str | None] = keys or [None] * len(messages)
         place = f"/{self.process}/schedule"
         return [self._node.post(place, message, key) for message, key in zip(messages, given, strict=True)]
 
@@ -198,7 +198,5 @@ def _whole(target: str) -> str:
 def _assignments(page: Any) -> list[Message]:
     rows = page.get("assignments") if isinstance(page, Mapping) else None
     if not isinstance(rows, Mapping):
-        raise RequestError(
-            "the answer is no schedule", where="node", remedy="is this a procession node?", kind="answer"
-        )
+        raise RequestError("the answer is no schedule", where="node", remedy="ask a procession node", kind="answer")
     return [row for row in rows.values() if isinstance(row, Mapping)]  # type: ignore[misc]  # maps in answers are messages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import click
 
@@ -42,7 +44,7 @@ class Tally:
 @data_option
 @json_option
 @click.pass_context
-def replay(ctx: click.Context, target: str, *, data: str | None, as_json: bool) -> None:
+def replay(ctx: click.Context, target: str, *, data: Path | None, as_json: bool) -> None:
     """Recompute a process from slot 0 and compare every stored result.
 
     Names the first slot and key that differ, and ends with exit code 1 then.

@@ -6,9 +6,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +32,7 @@ from procession.errors import ProcessionError
 COMMANDS = (check, compute, devices, import_schedule, log, now, processes, replay, run, schedule, spawn)
 ELSEWHERE: Mapping[str, str] = MappingProxyType({"serve": "procession-http"})  # commands of plugins, and which
 COMPLETING = "_PROCESSION_COMPLETE"  # the variable by which a shell asks what a word may become
+COMPLETION = f'eval "$({COMPLETING}=bash_source procession)"'
 PLUGINS = "procession.plugin-commands"
 
 
@@ -67,8 +67,11 @@ class Root(click.Group):
             answer = super().invoke(ctx)
             sys.stdout.flush()
             return answer
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            _drop_output()
+            ctx.exit(PIPE)
         except (ProcessionError, OSError) as error:
             _trace(ctx, error)
             screen.complain(error, as_json=ctx.meta.get(AS_JSON, False))
@@ -79,18 +82,17 @@ class Root(click.Group):
             screen.complain(found, as_json=ctx.meta.get(AS_JSON, False))
             ctx.exit(HOST)
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(self, *arguments: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the command line and exit; with ``standalone_mode=False`` return the exit code."""
-        standalone = extra.pop("standalone_mode", True)
         with _warnings():
-            code = self._ended(args, prog_name, extra)
-        if standalone:
+            code = self._ended({**dict(zip(("args", "prog_name", "complete_var"), arguments, strict=False)), **extra})
+        if standalone_mode:
             sys.exit(code)
         return code
 
-    def _ended(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
+    def _ended(self, settings: dict[str, Any]) -> int:
         try:
-            found = super().main(args, prog_name or screen.NAME, COMPLETING, standalone_mode=False, **extra)
+            found = super().main(standalone_mode=False, **settings)
             return found if isinstance(found, int) else OK
         except click.ClickException as error:
             _refuse(error)
@@ -98,9 +100,6 @@ class Root(click.Group):
         except (click.Abort, KeyboardInterrupt):
             screen.note("interrupted; what is done is kept")
             return INTERRUPTED
-        except BrokenPipeError:
-            _drop_output()
-            return PIPE
 
 
 def exit_codes() -> str:
@@ -111,7 +110,7 @@ def exit_codes() -> str:
 @click.group(
     "procession",
     cls=Root,
-    epilog=f'\b\nExit codes:\n{exit_codes()}\n\n\b\nCompletion: eval "$({COMPLETING}=bash_source procession)" (or zsh, fish)',
+    epilog=f"\b\nExit codes:\n{exit_codes()}\n\n\b\nCompletion (or zsh, fish):\n  {COMPLETION}",
 )
 @click.version_option(package_name="procession", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import attrs
 import click
 
-from procession.cli import screen, summaries
-from procession.cli.advancing import advance
+from procession.cli import advancing, screen, summaries
 from procession.cli.exits import NO
 from procession.cli.lines import batches, lines_of, message_in
 from procession.cli.options import Command, data_option, definition_argument, existing_file, json_option
@@ -29,9 +28,7 @@ class Scheduled:
 @click.command("run", cls=Command, short_help="Spawn or continue, schedule, compute, show.")
 @definition_argument
 @click.option("--messages", type=existing_file(), metavar="FILE.jsonl", help="Messages to schedule, one a line.")
-@click.option(
-    "--tail", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Show N last results."
-)
+@click.option("--tail", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Results to show.")
 @click.option("--prove-restart", is_flag=True, help="Kill and restart a second run, and compare the two.")
 @click.option("--drill", type=click.IntRange(min=1), hidden=True, help="Run apart and report each N slots.")
 @data_option
@@ -62,7 +59,10 @@ def run(
     with session.kernel(file, data=data, apart=bool(drill)) as kernel:
         process = kernel.spawn()
         scheduled = schedule_file(process, messages) if messages else Scheduled()
-        advance(kernel, process.id, process.head.slot, step=drill or 0)
+        if drill:
+            advancing.drill(kernel, process.id, process.head.slot, step=drill)
+        else:
+            advancing.advance(kernel, process.id, process.head.slot)
         summary = summaries.summary_of(process, tail=tail)
         if not as_json:
             _show(summary, scheduled)

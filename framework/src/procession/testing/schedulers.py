@@ -115,13 +115,14 @@ class SchedulerContract:
         """What is read equals what was acknowledged, in every field, whatever the message holds."""
         scheduler = open_scheduler()
         odd = Message({"path": "move", "data": b"\x00\xff", "n": -(2**255), "f": 0.5, "none": None, "l": [1, [True]]})
-        wide = Message({f"account-{number}": number for number in range(300)})
+        wide = [Message({"of": {f"account-{n}": n for n in range(count)}}) for count in (64, 65, 300)]
         deep = Message({"a": {"b": {"text": "x" * 5000}}})
         large = Message({"data": b"x" * 2_000_000})
-        offers = [Submission(message, message.id) for message in (odd, wide, deep, large)]
+        offers = [Submission(message, message.id) for message in (odd, *wide, deep, large)]
         answered = scheduler.assign(PROCESS, offers)
-        assert list(answered) == list(scheduler.read(PROCESS, 0, 3))
-        assert [offer.message.encoded for offer in offers] == [a.message.encoded for a in scheduler.read(PROCESS, 0, 3)]
+        stored = scheduler.read(PROCESS, 0, 99)
+        assert list(answered) == list(stored)
+        assert [offer.message.encoded for offer in offers] == [assignment.message.encoded for assignment in stored]
 
     def test_private_rows_are_not_scheduled(self, open_scheduler: OpenScheduler) -> None:
         """Private rows of a message are in no assignment, stored or answered."""

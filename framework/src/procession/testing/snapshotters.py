@@ -134,9 +134,7 @@ class SnapshotterContract:
         assert "too-large" == refused.value.kind
         assert peak < NARROW
 
-    def test_what_could_not_be_unpacked_is_not_packed(
-        self, build: Callable[[Mapping[str, Any]], Snapshotter]
-    ) -> None:
+    def test_what_could_not_be_unpacked_is_not_packed(self, build: Callable[[Mapping[str, Any]], Snapshotter]) -> None:
         """Parts beyond the limit are refused when they are packed, not when they are needed."""
         with pytest.raises(SnapshotError) as refused:
             build(self.narrow).pack({"memory": bytes(BOMB)}, FINGERPRINT)

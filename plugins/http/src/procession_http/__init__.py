@@ -9,10 +9,9 @@ import click
 from procession.hookspecs import hookimpl
 from procession.roles import Keys
 from procession_http import meta
-from procession_http.commands import serve
 from procession_http.settings import HttpSettings
 
-__all__ = ["HttpSettings", "procession_commands", "procession_keys", "procession_settings", "serve"]
+__all__ = ["HttpSettings", "procession_commands", "procession_keys", "procession_settings"]
 
 
 @hookimpl
@@ -30,4 +29,7 @@ def procession_settings() -> Mapping[str, type]:
 @hookimpl
 def procession_commands() -> Sequence[click.Command]:
     """Add ``procession serve``."""
+    # Imported when asked for: a kernel that is embedded needs neither a server nor a command line.
+    from procession_http.commands import serve
+
     return [serve]

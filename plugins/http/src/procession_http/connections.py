@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from procession.errors import ComputeError, ProcessionError, RequestError
@@ -170,7 +170,8 @@ class Connection(HttpToolsProtocol):
 
     def _is_busy(self) -> bool:
         """Tell whether a request of this peer runs or waits."""
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+        newest: RequestResponseCycle | None = self.cycle  # uvicorn begins without one
+        return bool(self.pipeline) or (newest is not None and not newest.response_complete)
 
     def _is_stuck(self, now: float, patience: float) -> bool:
         """Tell whether the peer took too little of what it asked for."""

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override] # a generator by another name
+    def capture_signals(self) -> Iterator[None]:
         """Stop on a signal, without raising it again at the end: the kernel is closed after this."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -193,7 +193,8 @@ class Node:
     def _check_declared(self, headers: Headers) -> None:
         length, coding = headers.get("content-length", ""), headers.get("transfer-encoding", "chunked")
         if coding.strip().lower() != "chunked":
-            raise RequestError(f"{coding!r:.40}", where="transfer-encoding", remedy="send it chunked alone", kind="http")
+            place = "transfer-encoding"
+            raise RequestError(f"{coding!r:.40}", where=place, remedy="send it chunked and no more", kind="http")
         self._check_size(int(length) if length.isdecimal() else 0)
 
     def _check_size(self, size: int) -> None:

@@ -30,7 +30,7 @@ def message_json(assignment: Assignment, definition: Message, module: str) -> st
         "Id": assignment.process if is_definition else assignment.message_id,
         "Target": assignment.process if is_definition else _text(message.get("target", assignment.process)),
         "Owner": owner_of(message),
-        "From": sender_of(message),
+        "From": sender_of(message, definition),
         "Module": module,
         "Block-Height": assignment.block_height,
         "Timestamp": assignment.timestamp,
@@ -59,10 +59,15 @@ def owner_of(message: Message) -> str:
     return signers[0] if signers else ""
 
 
-def sender_of(message: Message) -> str:
-    """Return whom a message comes from: the process that sent it, else its owner."""
+def sender_of(message: Message, definition: Message) -> str:
+    """Return whom a message comes from: the process that sent it, where somebody may say so, else its owner.
+
+    A process is believed of a signer among the definition's ``authority``, and of an operator who
+    vouched for the whole message; of anybody else ``from-process`` is data like another key.
+    """
     process = message.get("from-process")
-    return process if isinstance(process, str) and is_id(process) else owner_of(message)
+    believed = isinstance(process, str) and is_id(process) and _is_vouched(message, definition)
+    return str(process) if believed else owner_of(message)
 
 
 def tags_of(message: Message, *, process: bool = False) -> list[dict[str, str]]:
@@ -84,6 +89,15 @@ def header_case(key: str) -> str:
     if is_id(key):
         return key
     return "-".join(part[:1].upper() + part[1:] for part in key.split("-"))
+
+
+def _is_vouched(message: Message, definition: Message) -> bool:
+    authority = definition.get("authority", ())
+    named = [part.strip() for part in authority.split(",")] if isinstance(authority, str) else authority
+    entries = commitments.signed(message).values()
+    return any(
+        entry["committer"] in named or entry.get("commitment-device") == commitments.TRUSTED for entry in entries
+    )
 
 
 def _is_scalar(value: Any) -> bool:

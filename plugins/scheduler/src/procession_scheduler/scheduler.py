@@ -15,7 +15,7 @@ from procession_scheduler.plans import prepared
 from procession_scheduler.rows import SLOTS, all_rows, assignment_of, damaged, first_row, read_range, tip_of
 from procession_scheduler.writer import Writer
 
-DEADLINE = 30.0  # seconds a caller waits for its commit
+DEADLINE = 30.0  # seconds a caller waits for its commit, and closing for what is queued
 
 
 @attrs.frozen
@@ -98,7 +98,7 @@ class FileScheduler:
 
     def _end_writer(self) -> None:
         if self._writer is not None:
-            self._writer.close(self._deadline)
+            self._writer.close(DEADLINE)
 
     def _late(self, process: str, *, scheduled: bool) -> ScheduleError:
         unknown = "its outcome is unknown" if scheduled else "nothing was scheduled"

@@ -25,9 +25,7 @@ SCHEMA = "".join(
     for tier in range(len(BOUNDS) + 1)
 )
 
-_FIND = " UNION ALL ".join(
-    f"SELECT place, content FROM names{tier} WHERE name = ?1" for tier in range(len(BOUNDS) + 1)
-)
+_FIND = " UNION ALL ".join(f"SELECT place, content FROM names{tier} WHERE name = ?1" for tier in range(len(BOUNDS) + 1))
 
 
 @attrs.frozen

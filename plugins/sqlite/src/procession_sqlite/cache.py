@@ -172,5 +172,3 @@ def _first_whole(process: str, rows: apsw.Cursor) -> Record | None:
         except CacheError as error:
             _log.warning("%s", error.text)
     return None
-
-

@@ -155,5 +155,3 @@ class Writes:
         self._db.execute("DELETE FROM snapshots WHERE value = ?", (digest,))
         self._keys.pop(("snapshots", digest), None)
         return True
-
-

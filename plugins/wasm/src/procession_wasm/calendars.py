@@ -95,7 +95,7 @@ def formatted(pattern: bytes, time: BrokenTime) -> bytes:
         if percent:
             rest = rest[1:] if rest[:1] in (b"E", b"O") else rest
             code, rest = rest[:1].decode("latin-1"), rest[1:]
-            write = _CONVERSIONS.get(code)
+            write = CONVERSIONS.get(code)
             out += write(time).encode() if write else b"%" + code.encode("latin-1")
     return bytes(out)
 
@@ -145,7 +145,7 @@ def _pattern(pattern: bytes) -> Callable[[BrokenTime], str]:
     return lambda time: formatted(pattern, time).decode()
 
 
-_CONVERSIONS: dict[str, Callable[[BrokenTime], str]] = {
+CONVERSIONS: dict[str, Callable[[BrokenTime], str]] = {
     "a": lambda time: _name(_DAYS, time.week_day, 3),
     "A": lambda time: _name(_DAYS, time.week_day),
     "b": lambda time: _name(_MONTHS, time.month, 3),

@@ -45,11 +45,21 @@ class Call:
         return tuple(parameter for parameter in self.parameters if isinstance(parameter, str | bytes))
 
 
-def choices_of(shape: Shape, options: WasmOptions) -> frozenset[str]:
-    """Return the functions that a message may choose."""
-    if options.functions:
-        return frozenset(options.functions)
-    return frozenset(name for name in shape.exports if _is_numeric(shape.function(name)) and not _manages(name))
+@attrs.frozen
+class Choices:
+    """Hold what may be called: ``functions`` by a message, ``default`` where it names none."""
+
+    shape: Shape
+    default: str
+    functions: frozenset[str]
+
+
+def choices_of(shape: Shape, options: WasmOptions) -> Choices:
+    """Return what may be called of an image."""
+    named = {*options.functions, options.function} - {""}
+    if not options.functions:
+        named |= {name for name in shape.exports if _is_numeric(shape.function(name)) and not _manages(name)}
+    return Choices(shape, options.function, frozenset(named))
 
 
 def unusable(shape: Shape, options: WasmOptions) -> list[str]:
@@ -58,21 +68,20 @@ def unusable(shape: Shape, options: WasmOptions) -> list[str]:
     return sorted(name for name in named if not _is_numeric(shape.function(name)) or name.startswith(RESERVED))
 
 
-def call_of(state: Message, message: Message, shape: Shape, options: WasmOptions) -> Call | None:
+def call_of(state: Message, message: Message, choices: Choices) -> Call | None:
     """Return what is to be called, or None where nothing asks; GuestError refuses what may not be."""
     asked = state.private.get(CALL)
     if asked is not None:
-        return _stage_call(asked, shape)
-    name = message.get("function", options.function)
+        return _stage_call(asked, choices.shape)
+    name = message.get("function", choices.default)
     if name == "":
         return None
-    if not isinstance(name, str) or (name != options.function and name not in choices_of(shape, options)):
+    kind = choices.shape.function(name) if isinstance(name, str) and name in choices.functions else None
+    if kind is None:
         raise _refused(f"{name!r:.80} is none of the functions that a message may call")
     parameters = message.get("parameters", ())
     if not isinstance(parameters, tuple):
         raise _refused("parameters are no list of numbers")
-    kind = shape.function(name)
-    assert kind is not None
     return Call(name, kind, converted(parameters, kind))
 
 

@@ -20,6 +20,7 @@ from procession_wasm.touched import PAGE, touched_pages
 ZERO = bytes(PAGE)
 
 _CHUNK = 65536
+_SMALL = 4 * _CHUNK  # looked at faster than asked about
 _EMPTY_CHUNK = bytes(_CHUNK)
 
 
@@ -76,7 +77,7 @@ class LinearMemory:
     def candidates(self, known: Iterable[int]) -> list[int]:
         """Return the pages of 4 KiB that may be non-zero: those the system says, and known ones."""
         count = self.size // PAGE
-        touched = touched_pages(self._start(), count) if count else []
+        touched = touched_pages(self._start(), count) if self.size > _SMALL else None
         if touched is None:
             touched = self._scan()
         return sorted({*touched, *(number for number in known if number < count)})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from procession.messages import Message
 from procession.roles import Binding, Live, Ok, Verdict
 from procession.schedules import Assignment
-from procession_wasm.calls import CALL, REPLY, Call, call_of, unusable
+from procession_wasm.calls import CALL, REPLY, Call, call_of, choices_of, unusable
 from procession_wasm.faults import GuestError
 from procession_wasm.images import Image, Images, bad_image
 from procession_wasm.instance import Instance
@@ -38,6 +38,8 @@ class WasmStage:
         self._options = options
         self._binding = binding
         self._image = image
+        self._place = ("results", *(part for part in binding.output_prefix.split("/") if part))
+        self._choices = choices_of(image.shape, options)
         self._links: Links | None = None
         self._instance: Instance | None = None
         self._mirror = Mirror(image)
@@ -51,22 +53,25 @@ class WasmStage:
     def init(self, state: Message, genesis: Assignment) -> Verdict:
         """Start the guest anew."""
         self._drop()
+        self._booted_in = genesis.slot
         try:
             instance = self._fresh()
             instance.enter(state, genesis, self._options.fuel)
             instance.boot()
+            return Ok(_after_call(instance.state))
         except GuestError as fault:
             self._drop()
             return fault.as_failure()
-        self._booted_in = genesis.slot
-        return Ok(_after_call(instance.state))
+        except BaseException:
+            self._drop()
+            raise
 
     def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         """Call what the message asks for."""
         if pass_number != 1:
             return Ok(state)
         try:
-            call = call_of(state, assignment.message, self._image.shape, self._options)
+            call = call_of(state, assignment.message, self._choices)
             return Ok(state) if call is None else self._called(call, state, assignment)
         except GuestError as fault:
             return fault.as_failure()
@@ -104,18 +109,17 @@ class WasmStage:
         try:
             if call.texts:
                 reply = call_with_texts(instance, call)
-                return Ok(self._answered(instance, ()).with_private(REPLY, reply))
-            return Ok(self._answered(instance, (("output", instance.call(call.function, *call.parameters)),)))
+                return Ok(self._answered(instance, {}).with_private(REPLY, reply))
+            return Ok(self._answered(instance, {"output": instance.call(call.function, *call.parameters)}))
         except BaseException:
             self.rollback(assignment.slot)  # whatever stopped it, half a slot stays in no memory
             raise
 
-    def _answered(self, instance: Instance, rows: tuple[tuple[str, object], ...]) -> Message:
-        place = "/".join(part for part in ("results", self._binding.output_prefix) if part)
-        state = _after_call(instance.state).with_private(CALL, None)
-        for key, value in (("type", "ok"), *rows):
-            state = state.put(f"{place}/{key}", value)
-        return state
+    def _answered(self, instance: Instance, rows: dict[str, object]) -> Message:
+        written: dict[str, object] = {"type": "ok", **rows}
+        for part in reversed(self._place):
+            written = {part: written}
+        return _after_call(instance.state).with_private(CALL, None).set(written)
 
     def _marked_instance(self, slot: int) -> Instance:
         if self._instance is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aos.module import MODULE_ID
+from procession import Kernel, Process
 from procession.jsons import to_json
 from procession.messages import Message
 
@@ -23,14 +24,16 @@ PROCESS = "Process-000000000000000000000000000000000_A"
 OWNER = "Owner-0000000000000000000000000000000000000"
 COMPARED = ("output", "messages", "spawns", "assignments", "error")
 ROUNDS = 6  # of the session
+LAST = 63  # slot of the session
 
 _DEFINITION = """
 [process]
-name = {name}
+name = "vector"
 module = "{module}"
 image = {image}
 passes = 2
 output-prefix = "wasm"
+{more}
 device-stack = ["wasi@1.0", "json-iface@1.0", "wasm-64@1.0", "patch@1.0", "multipass@1.0"]
 
 [process.tags]
@@ -59,11 +62,11 @@ _ROUND = (
 )
 
 
-def definition_file(folder: Path, module: Path, *, name: str = "vector", host: str = "") -> Path:
-    """Write the definition of an AOS process, with a ``[host]`` table as TOML text, and return its path."""
+def definition_file(folder: Path, module: Path, *, more: str = "", host: str = "") -> Path:
+    """Write the definition of an AOS process, with more of its keys and a ``[host]`` table, and return its path."""
     file = folder / "aos.toml"
     image = json.dumps(str(module))
-    file.write_text(_DEFINITION.format(name=json.dumps(name), module=MODULE_ID, image=image, host=host), "utf-8")
+    file.write_text(_DEFINITION.format(module=MODULE_ID, image=image, more=more, host=host), "utf-8")
     return file
 
 
@@ -100,6 +103,17 @@ def session() -> list[dict[str, Any]]:
         }
         for slot, message in enumerate(messages)
     ]
+
+
+def session_kernel(folder: Path) -> Kernel:
+    """Open a kernel for the definition in a folder."""
+    return Kernel.open(folder / "aos.toml", data=folder / "data")
+
+
+def load_session(kernel: Kernel, upto: int) -> Process:
+    """Take up the slots of the session up to one."""
+    assert kernel.definition is not None
+    return kernel.load(session()[: upto + 1], definition=kernel.definition.message, trust_ids=True)
 
 
 def compared(raw: Any) -> str:

@@ -14,14 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from aos.module import MissingModuleError, aos_module
-from aos.process import PROCESS, compared, definition_file, evaluations, schedule_of, session
+from aos.process import (
+    LAST,
+    PROCESS,
+    compared,
+    definition_file,
+    evaluations,
+    load_session,
+    schedule_of,
+    session_kernel,
+)
+from determinism.golden import written
 from determinism.traces import line, rooted_line, states, trace, without_roots
 from procession import Kernel, Process
+from procession.ids import to_id
 from procession.testing import SteppingClock, command_line, kill_at, python
 
 HALF = 33  # the slot after which the session is stopped
-LAST = len(session()) - 1
 NEVER = "a line that no program prints"
 OPENINGS = [
     "return 1 + 1",
@@ -76,25 +87,14 @@ def expected(module: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
         return trace(load_session(kernel, LAST))
 
 
-def session_kernel(folder: Path) -> Kernel:
-    """Open a kernel for the definition in a folder."""
-    return Kernel.open(folder / "aos.toml", data=folder / "data")
-
-
-def load_session(kernel: Kernel, upto: int) -> Process:
-    """Take up the slots of the session up to one."""
-    assert kernel.definition is not None
-    return kernel.load(session()[: upto + 1], definition=kernel.definition.message, trust_ids=True)
-
-
 def part(folder: str, upto: str, ending: str) -> None:
     """Compute the session up to a slot and print its lines, in a program that is started for it and may be killed."""
     with session_kernel(Path(folder)) as kernel:
         process = load_session(kernel, int(upto))
-        print("restored from", kernel.snapshot(process.id)["slot"])
-        told = states(process, range(int(upto) + 1))
+        told = [f"restored from {kernel.snapshot(process.id)['slot']}", *states(process, range(int(upto) + 1))]
         told += [rooted_line(process, LAST)] if int(upto) == LAST else []
-        print("\n".join(told), flush=True)
+        sys.stdout.write("\n".join(told))
+        sys.stdout.flush()
         if ending == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -117,7 +117,7 @@ def test_a_recorded_evaluation_comes_out_the_same(slot: int, recorded: Process) 
 
 
 def test_the_process_keeps_its_given_id(recorded: Process) -> None:
-    """The process and its messages have the ids that came with the schedule, repeated ones found at their first slot."""
+    """Process and messages have the ids that came with the schedule, a repeated one is found at its first slot."""
     assert PROCESS == recorded.id
     given = [step["message"]["Id"] for step in evaluations()]
     assert given == [assignment.message_id for assignment in recorded.log()]
@@ -134,26 +134,42 @@ def test_the_command_line_imports_the_evaluations(module: Path, tmp_path: Path) 
     shown = run("compute", PROCESS, "results/raw", "--slot", "14", "--data", str(data), "--json")
     assert compared(evaluations()[14]["result"]) == compared(shown)
     with Kernel.open(data=data) as kernel:
-        states_of = [kernel.compute(PROCESS, step["slot"]).at("results/raw") for step in evaluations()]
-    assert [compared(step["result"]) for step in evaluations()] == [compared(raw) for raw in states_of]
+        found = [compared(kernel.compute(PROCESS, step["slot"]).at("results/raw")) for step in evaluations()]
+    assert [compared(step["result"]) for step in evaluations()] == found
 
 
 def run(*arguments: str) -> dict[str, object]:
     """Run the command line in another program and return the JSON that it prints."""
+    found: dict[str, object] = json.loads(said_by(*arguments))
+    return found
+
+
+def said_by(*arguments: str) -> str:
+    """Run the command line in another program, which must end well, and return what it prints."""
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(command_line(*arguments), capture_output=True, text=True, env=environment, check=False)
     assert (0, "") == (done.returncode, done.stderr)
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    return done.stdout
+
+
+def test_an_exported_schedule_is_imported_again(module: Path, tmp_path: Path) -> None:
+    """What `log --jsonl` prints of a process is taken up elsewhere, to the same chain and the same state."""
+    toml, file, data = definition_file(tmp_path, module), tmp_path / "exported.jsonl", str(tmp_path / "elsewhere")
+    with session_kernel(tmp_path) as kernel:
+        process = load_session(kernel, HALF)
+        chain, state = to_id(process.head.chain), process.now().id
+    file.write_text(said_by("log", PROCESS, "--jsonl", "--data", str(tmp_path / "data")), "utf-8")
+    imported = run("import", str(file), "--definition", str(toml), "--trust-ids", "--data", data, "--json")
+    assert chain == imported["chain"]
+    with Kernel.open(data=data) as kernel:
+        assert state == kernel.process(PROCESS).now().id
 
 
 # -- messages of our own scheduler
 
 
-@pytest.mark.parametrize(
-    ("slot", "data"), [(1, "2"), (2, "3"), (5, "3"), (6, "21"), (8, "suspended"), (9, "")]
-)
+@pytest.mark.parametrize(("slot", "data"), [(1, "2"), (2, "3"), (5, "3"), (6, "21"), (8, "suspended"), (9, "")])
 def test_a_process_answers_our_own_messages(slot: int, data: str, driven: Process) -> None:
     """Evaluations, handlers and a coroutine that lives from slot to slot answer as AOS does."""
     assert data == driven.compute(slot).at("results/data")
@@ -191,7 +207,26 @@ def test_a_replay_of_our_own_schedule_agrees(driven: Process) -> None:
     assert [(slot, True) for slot in range(10)] == [(row.slot, row.agrees) for row in driven.replay()]
 
 
+def test_a_guest_that_never_ends_is_stopped(module: Path, tmp_path: Path) -> None:
+    """A loop without end, a table without end and an exit are recorded; what each changed before is undone."""
+    definition_file(tmp_path, module, more="fuel = 200_000_000\nmemory-limit = 134_217_728")
+    endless = ["while true do x = x + 1 end", "for i = 1, 1e9 do x = i; t[i] = tostring(i) end", "x = 2 os.exit(1)"]
+    told = []
+    for code in ["x, t = 1, {} return x", *endless]:
+        with session_kernel(tmp_path) as kernel:
+            process = kernel.spawn()
+            process.schedule_many([{"action": "Eval", "data": code}, {"action": "Eval", "data": "return x"}])
+            results = [process.compute(process.head.slot - back)["results"] for back in (1, 0)]
+            told.append((str(results[0].at("error/kind")), results[1].get("data")))
+    assert [("None", "1"), ("out-of-fuel", "1"), ("out-of-fuel", "1"), ("trap", "1")] == told
+
+
 # -- stops, snapshots
+
+
+def test_the_golden_trace_is_found_again(expected: list[str]) -> None:
+    """States and live roots of the session are those that were written down."""
+    assert written()["aos"] == expected
 
 
 def test_the_session_is_worth_stopping(expected: list[str], module: Path, tmp_path: Path) -> None:
@@ -217,7 +252,7 @@ def test_the_session_is_worth_stopping(expected: list[str], module: Path, tmp_pa
 def test_a_stop_in_the_middle_changes_nothing(
     ending: str, code: int, host: str, restored: int | None, expected: list[str], module: Path, tmp_path: Path
 ) -> None:
-    """Two programs, the first closed or killed halfway, come to the states and the live root of one that never stopped."""
+    """Two programs, the first closed or killed halfway, come to the states and live root of one that never stops."""
     definition_file(tmp_path, module, host=host)
     first = said(tmp_path, HALF, ending)
     second = said(tmp_path, LAST, "closed")
@@ -235,7 +270,7 @@ def test_a_stop_in_the_middle_changes_nothing(
     ],
 )
 def test_the_cadence_of_snapshots_changes_nothing(host: str, expected: list[str], module: Path, tmp_path: Path) -> None:
-    """Snapshots at every slot, at every third, by the cost of a replay, or none lead to the same states and live root."""
+    """Snapshots at every slot, every third, by the cost of a replay, or none lead to the same states and live root."""
     definition_file(tmp_path, module, host=host)
     with session_kernel(tmp_path) as kernel:
         process = load_session(kernel, LAST)

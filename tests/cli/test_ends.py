@@ -58,6 +58,14 @@ def test_help_names_every_exit_code() -> None:
     assert set() == {code for code in codes if f"  {code:>3}  {exits.MEANINGS[code]}" not in shown}
 
 
+def test_the_page_names_every_exit_code_and_command() -> None:
+    """The documentation has the codes as --help shows them, and a row for each command."""
+    page = (Path(__file__).parents[2] / "framework" / "docs" / "cli.md").read_text("utf-8")
+    rows = [f"| {code} | {meaning} |" for code, meaning in exits.MEANINGS.items()]
+    rows += [f"\n| `{command.name}" for command in COMMANDS]
+    assert [] == [row for row in rows if row not in page]
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_has_help_with_an_example(command: click.Command) -> None:
     """The help of a command shows how it is typed."""

@@ -19,8 +19,8 @@ PROGRAM = (sys.executable, "-P", "-m", "procession.cli")
 SECONDS = 120  # the longest that a program may take
 NEEDED = {"scheduler", "sqlite", "zstd", "wasm"}
 
-INSTALLED = {entry.name for entry in metadata.entry_points(group="procession")}
-installed = pytest.mark.skipif(not INSTALLED >= NEEDED, reason=f"not installed: {', '.join(NEEDED - INSTALLED)}")
+MISSING = sorted(NEEDED - {entry.name for entry in metadata.entry_points(group="procession")})
+installed = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
 def program(*args: object, code: int = 0) -> str:
@@ -82,6 +82,15 @@ def test_the_ledger_keeps_its_books(tmp_path: Path) -> None:
     assert dict(failures) == found["failures"]["kinds"]
     assert sum(balances[:-1]) == balances[-1]
     assert found["live-root"] is not None
+
+
+@installed
+def test_the_page_shows_what_comes_out(tmp_path: Path) -> None:
+    """The balances that the example's page shows are those that a run prints."""
+    page = (LEDGER / "README.md").read_text("utf-8")
+    rows = [row for row in page.splitlines() if row.startswith("  slot ")]
+    assert 9 == len(rows)
+    assert rows == [row for row in program(*run_of(tmp_path / "data", "--tail", "9")).splitlines() if row in rows]
 
 
 @installed

@@ -22,7 +22,7 @@ def written() -> Mapping[str, Sequence[str]]:
 
 
 def computed() -> dict[str, list[str]]:
-    """Return the traces as they are computed now, the head of the schedule's chain in front."""
+    """Return the trace of the mixed process as it is computed now, its id and the head of its chain in front."""
     from determinism.traces import load, mixed_kernel, trace
     from procession.ids import to_id
 
@@ -31,6 +31,18 @@ def computed() -> dict[str, list[str]]:
         return {"mixed": [f"{process.id} {to_id(process.head.chain)}", *trace(process)]}
 
 
+def computed_with_aos() -> dict[str, list[str]]:
+    """Return all traces as they are computed now; that of AOS takes npm to fetch the module with."""
+    from aos.module import aos_module
+    from aos.process import LAST, definition_file, load_session, session_kernel
+    from determinism.traces import trace
+
+    with tempfile.TemporaryDirectory() as folder:
+        definition_file(Path(folder), aos_module())
+        with session_kernel(Path(folder)) as kernel:
+            return {**computed(), "aos": trace(load_session(kernel, LAST))}
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(GOLDEN.parents[1]))
-    GOLDEN.write_text(json.dumps(computed(), indent=1) + "\n", "utf-8")
+    GOLDEN.write_text(json.dumps(computed_with_aos(), indent=1) + "\n", "utf-8")

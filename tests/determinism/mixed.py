@@ -102,7 +102,12 @@ def _values() -> list[dict[str, Any]]:
         "list": [[], {}, [None, {"a": b""}]],
         "long": "x" * 5000,
     }
-    return [{"write": {"accounts": many}}, {"write": {"accounts": fewer}}, {"write": {"odd": odd}}, {"write": {"odd": "gone"}}]
+    return [
+        {"write": {"accounts": many}},
+        {"write": {"accounts": fewer}},
+        {"write": {"odd": odd}},
+        {"write": {"odd": "gone"}},
+    ]
 
 
 def _repeats() -> list[dict[str, Any]]:
@@ -112,5 +117,9 @@ def _repeats() -> list[dict[str, Any]]:
 
 def _patches() -> list[dict[str, Any]]:
     patch = {"method": "PATCH", "prices": {"apple": 3, "pear": 0.5}}
-    outbox = {"1": patch, "2": {"target": "elsewhere", "data": "sent"}, "3": {"method": "PATCH", "prices": {"apple": 4}}}
+    outbox = {
+        "1": patch,
+        "2": {"target": "elsewhere", "data": "sent"},
+        "3": {"method": "PATCH", "prices": {"apple": 4}},
+    }
     return [{"write": {"results": {"outbox": outbox}}}, {"write": {"results": {"outbox": {"1": {"target": "x"}}}}}, {}]

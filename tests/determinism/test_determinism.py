@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 from determinism.mixed import schedule
 from determinism.traces import (
     PLUGINS,
@@ -23,6 +24,7 @@ from determinism.traces import (
 
 LAST = len(schedule()) - 1
 SHUFFLES = 4
+LEAKING = (*(name for name in PLUGINS if name != "procession_test_device"), "determinism.leaking")
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,16 @@ def test_entry_points_are_found_in_any_order(
     ("environment", "flags", "umask"),
     [
         ({"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}, [], 0o22),
-        ({"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, ["-X", "utf8=0"], 0o77),
-        ({"PYTHONHASHSEED": "random", "TZ": "America/St_Johns", "LANG": "tr_TR.UTF-8", "HOME": "/nowhere"}, ["-O"], 0o2),
+        (
+            {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+            ["-X", "utf8=0"],
+            0o77,
+        ),
+        (
+            {"PYTHONHASHSEED": "random", "TZ": "America/St_Johns", "LANG": "tr_TR.UTF-8", "HOME": "/nowhere"},
+            ["-O"],
+            0o2,
+        ),
     ],
 )
 def test_other_programs_agree(
@@ -92,7 +102,7 @@ def test_other_programs_agree(
 @pytest.mark.parametrize(
     "host",
     [
-        '[host.snapshots]\nevery = 1',
+        "[host.snapshots]\nevery = 1",
         '[host.snapshots]\nevery = 7\n[host.cache]\nkeep = "all"\nsync = "full"',
         '[host.snapshots]\nreplay-budget = "0ms"',
         '[host.snapshots]\nreplay-budget = "1h"\n[host.cache]\nkeep = []',
@@ -151,12 +161,21 @@ def test_stored_results_agree_with_a_replay(expected: list[str], tmp_path: Path)
     assert [line.split()[1] for line in expected] == [row.state_id for row in rows]
 
 
+def test_a_replay_names_what_differs(tmp_path: Path) -> None:
+    """Where a device answers otherwise than it did, a replay names the slots and the key."""
+    trace_elsewhere(tmp_path, {"PYTHONHASHSEED": "7"}, cwd=tmp_path, plugins=LEAKING)
+    with mixed_kernel(tmp_path, plugins=LEAKING) as kernel:
+        rows = list(load(kernel).replay())
+    agreeing = [row.slot for row in rows if row.agrees]
+    assert (0, False, "leak") == (rows[0].slot, rows[0].agrees, rows[0].key)
+    assert [] == agreeing
+
+
 def test_a_device_that_leaks_its_host_is_seen(tmp_path: Path) -> None:
     """The comparison notices a stage that writes what only its own program knows."""
-    plugins = [name for name in PLUGINS if name != "procession_test_device"] + ["determinism.leaking"]
     told = []
     for seed in ("0", "1"):
         folder = tmp_path / seed
         folder.mkdir()
-        told.append(trace_elsewhere(folder, {"PYTHONHASHSEED": seed}, cwd=folder, plugins=plugins))
+        told.append(trace_elsewhere(folder, {"PYTHONHASHSEED": seed}, cwd=folder, plugins=LEAKING))
     assert told[0] != told[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 import pytest
+
 from procession import process as builtin
 from procession import registry as room
 from procession.registry import Registry

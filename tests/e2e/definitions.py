@@ -18,7 +18,7 @@ device-stack = [{ device = "wasm-64@1.0", image = "good.wat" }, "test-device@1.0
 """
 IMAGES: Mapping[str, bytes] = {
     "good.wat": b'(module (memory (export "memory") 1) (func (export "two") (result i32) (i32.const 2)))',
-    "asking.wat": b'(module (import "nobody" "answers" (func (param i32))) (func (export "two") (result i32) (i32.const 2)))',
+    "asking.wat": b'(module (import "nobody" "answers" (func (param i32))) (memory (export "memory") 1))',
     "wrong-type.wat": b'(module (import "my_lib" "mul" (func (param i32) (result i64))) (memory (export "memory") 1))',
     "text.wasm": b"#!/bin/sh\necho this is no module\n",
     "cut.wasm": b"\x00asm\x01\x00\x00\x00\x01\x05\x01",
@@ -63,8 +63,14 @@ CASES = (
     Case("an unknown key of a stage", _image("good.wat", ", feul = 3"), ("device-stack[0].feul", "'fuel'")),
     Case("an unknown key of the host", _process(_ECHO, "[host.cache]\nkep = []"), ("host.cache.kep", "'keep'")),
     Case("an unknown device", _process('device-stack = ["ecko@1.0"]'), ("ecko@1.0", "'echo@1.0'", "pip install")),
-    Case("an unknown device far away", _process('device-stack = ["lua@5.3a"]'), ("lua@5.3a", "pip install procession-lua")),
-    Case("an unknown scheduler", _process(f'scheduler-device = "queue@1.0"\n{_ECHO}'), ("scheduler-device", "queue@1.0")),
+    Case(
+        "an unknown device far away",
+        _process('device-stack = ["lua@5.3a"]'),
+        ("lua@5.3a", "pip install procession-lua"),
+    ),
+    Case(
+        "an unknown scheduler", _process(f'scheduler-device = "queue@1.0"\n{_ECHO}'), ("scheduler-device", "queue@1.0")
+    ),
     Case("an unknown cache", _process(_ECHO, '[host.cache]\ndevice = "redis@1.0"'), ("host.cache.device", "redis@1.0")),
     Case("an unknown policy", _process(f'on-failure = "ignore"\n{_ECHO}'), ("on-failure", "'record' or 'halt'")),
     Case("an empty stack", _process("device-stack = []"), ("device-stack", "at least one")),
@@ -73,7 +79,11 @@ CASES = (
     Case("no device at all", _process(""), ("execution-device: missing",)),
     Case("a value of the wrong type", _image("good.wat", ', fuel = "much"'), ("fuel", "text", "integer")),
     Case("a value out of range", _image("good.wat", ", fuel = 0"), ("fuel", "out of range")),
-    Case("a duration that is none", _process(_ECHO, '[host.snapshots]\nreplay-budget = "soon"'), ("replay-budget", "duration")),
+    Case(
+        "a duration that is none",
+        _process(_ECHO, '[host.snapshots]\nreplay-budget = "soon"'),
+        ("replay-budget", "duration"),
+    ),
     Case("a missing image", _image("nowhere.wasm"), ("image", "nowhere.wasm", "No such file")),
     Case("an image that is a folder", _image("."), ("image", "directory")),
     Case("no image", _process('device-stack = ["wasm-64@1.0"]'), ("image: missing",)),
@@ -84,5 +94,9 @@ CASES = (
     Case("an import that nobody answers", _image("asking.wat"), ("nobody", "answers")),
     Case("an import of another type", _image("wrong-type.wat"), ("my_lib", "mul")),
     Case("a function that is not exported", _image("good.wat", ', function = "three"'), ("three",)),
-    Case("passes that never come", _process('passes = 1\ndevice-stack = ["json-iface@1.0", "multipass@1.0"]'), ("passes = 2",)),
+    Case(
+        "passes that never come",
+        _process('passes = 1\ndevice-stack = ["json-iface@1.0", "multipass@1.0"]'),
+        ("passes = 2",),
+    ),
 )

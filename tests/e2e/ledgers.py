@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -66,14 +67,19 @@ def step(data: str, count: str, size: str) -> None:
         process = kernel.spawn()
         kernel.schedule_many(process.id, messages(int(count)), idempotency_keys=keys(int(count)))
         for slot in range(0, int(count) + 1, int(size)):
-            print(f"computed {slot} {process.compute(slot).id}", flush=True)
+            tell(f"computed {slot} {process.compute(slot).id}")
         time.sleep(IDLE)
+
+
+def tell(line: str) -> None:
+    """Print a promise at once, in one write, so that the lines of several threads stay whole."""
+    os.write(1, f"{line}\n".encode())
 
 
 def _drive_share(process: Process, share: range, count: int) -> None:
     offered, names = messages(count), keys(count)
     for number in share:
         assignment = process.schedule(offered[number], idempotency_key=names[number])
-        print(f"scheduled {assignment.slot} {assignment.message_id} {to_id(assignment.chain)}\n", end="", flush=True)
+        tell(f"scheduled {assignment.slot} {assignment.message_id} {to_id(assignment.chain)}")
         if number % 11 == 0:
-            print(f"computed {assignment.slot} {process.compute(assignment.slot).id}\n", end="", flush=True)
+            tell(f"computed {assignment.slot} {process.compute(assignment.slot).id}")

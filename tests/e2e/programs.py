@@ -58,7 +58,7 @@ class Node:
 
     def get(self, path: str) -> Any:
         """Return the JSON of a reply that must be good."""
-        print(f"$ curl -sg '{self.url}{path}'")
+        sys.stdout.write(f"$ curl -sg '{self.url}{path}'\n")
         reply = self.client.get(f"{self.url}{path}")
         assert 200 == reply.status_code, reply.text
         return reply.json()
@@ -66,7 +66,7 @@ class Node:
     def post(self, path: str, message: object) -> Any:
         """Return the JSON of a reply that must be good."""
         text = json.dumps(message)
-        print(f"$ curl -sg -H 'content-type: application/json' -d '{text}' '{self.url}{path}'")
+        sys.stdout.write(f"$ curl -sg -H 'content-type: application/json' -d '{text}' '{self.url}{path}'\n")
         reply = self.client.post(f"{self.url}{path}", json=message)
         assert 200 == reply.status_code, reply.text
         return reply.json()
@@ -81,9 +81,7 @@ def procession(*arguments: str | Path) -> Ended:
 def procession_child(*arguments: str | Path) -> Ended:
     """Run the command line in a program of its own."""
     command = command_line(*(str(argument) for argument in arguments))
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=_environment(), timeout=PATIENCE, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=PATIENCE, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -110,7 +108,7 @@ def killed(command: list[str], *, lines: int, seconds: float) -> Killed:
 
 @contextmanager
 def node(*arguments: str | Path, folder: Path, ending: signal.Signals = signal.SIGTERM) -> Iterator[Node]:
-    """Run ``procession serve`` as a child that gets a signal at the end; it shows no traceback, and ends well if it may."""
+    """Run ``procession serve`` as a child that gets a signal at the end; it ends well if it may, with no traceback."""
     log = folder / "node.log"
     command = command_line("serve", *(str(argument) for argument in arguments), "--port", "0", "--json")
     with (

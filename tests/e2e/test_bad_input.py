@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from e2e.definitions import CASES, GOOD, Case, folder_of_images
 from e2e.programs import Ended, procession, procession_child
-
 from procession import Kernel
 from procession.testing import SteppingClock
 
@@ -79,7 +80,8 @@ def test_five_mistakes_are_five_lines(place: Place) -> None:
     """All problems of a file are told at once, by check on its output and by spawn as errors."""
     file = place.folder / "five.toml"
     file.write_text(
-        '[process]\nname = 5\npasess = 2\non-failure = "rekord"\ndevice-stack = ["ecko@1.0"]\n[host.snapshots]\nevery = -1\n',
+        '[process]\nname = 5\npasess = 2\non-failure = "rekord"\ndevice-stack = ["ecko@1.0"]\n'
+        "[host.snapshots]\nevery = -1\n",
         "utf-8",
     )
     told = procession("check", file)
@@ -122,7 +124,16 @@ def test_definitions_that_differ_in_the_host_alone_are_one_process(place: Place)
         (["schedule", "PROCESS", "-m", '{"a": "\\ud800"}'], BAD_INPUT, ["surrogate"]),
         (["schedule", "PROCESS", "-m", '{"a": 1' + "0" * 100 + "}"], BAD_INPUT, ["bits"]),
         (["schedule", "PROCESS", "-m", '{"a":' * 5000 + "1" + "}" * 5000], BAD_INPUT, []),
-        (["schedule", "PROCESS", "-m", '{"commitments": {"x": {"commitment-device": "rsa@1.0", "committer": "me"}}}'], BAD_INPUT, ["x"]),
+        (
+            [
+                "schedule",
+                "PROCESS",
+                "-m",
+                '{"commitments": {"x": {"commitment-device": "rsa@1.0", "committer": "me"}}}',
+            ],
+            BAD_INPUT,
+            ["x"],
+        ),
         (["schedule", "PROCESS", "no pair"], USAGE, ["KEY=VALUE"]),
         (["replay", UNKNOWN], NOT_FOUND, [UNKNOWN]),
         (["log", UNKNOWN], NOT_FOUND, [UNKNOWN]),
@@ -135,10 +146,15 @@ def test_a_bad_request_is_refused(arguments: list[str], code: int, words: list[s
 
 
 def test_an_oversized_message_is_refused(place: Place) -> None:
-    """A message past the limit is refused whole, with the limit; the messages before it in the file are not scheduled."""
+    """A message past the limit is refused with the limit, and the messages before it in the file are not scheduled."""
     file = place.folder / "large.jsonl"
     file.write_text('{"function": "two"}\n{"data": "' + "x" * (17 << 20) + '"}\n', "utf-8")
     assert_refused(procession("schedule", place.process, "--file", file, "--data", place.data), BAD_INPUT, "16777216")
+
+
+def entry(slot: object, **rows: object) -> str:
+    """Return a line of a schedule made elsewhere."""
+    return json.dumps({"slot": slot, "timestamp": 1, "block-height": 1, "message": {"name": "other"}, **rows})
 
 
 @pytest.mark.parametrize(
@@ -147,21 +163,14 @@ def test_an_oversized_message_is_refused(place: Place) -> None:
         ([], ["does not begin with slot 0"]),
         (["{}"], ["message"]),
         (["[]"], ["line 1"]),
-        (['{"slot": 1, "timestamp": 1, "block-height": 1, "message": {}}'], ["slot"]),
-        (['{"slot": -1, "timestamp": 1, "block-height": 1, "message": {}}'], ["slot"]),
-        (['{"slot": 0, "timestamp": "now", "block-height": 1, "message": {}}'], ["timestamp"]),
-        (
-            [
-                '{"slot": 0, "timestamp": 1, "block-height": 1, "message": {"name": "other"}}',
-                '{"slot": 2, "timestamp": 2, "block-height": 1, "message": {}}',
-            ],
-            ["slot"],
-        ),
-        (['{"slot": 0, "timestamp": 1, "block-height": 1, "message": {"Id": "short", "Owner": "", "Tags": []}}'], ["id"]),
-        (
-            [f'{{"slot": 0, "timestamp": 1, "block-height": 1, "message": {{"Id": "{UNKNOWN}", "Owner": "", "Tags": []}}}}'],
-            ["--trust-ids"],
-        ),
+        ([entry(1)], ["slot"]),
+        ([entry(-1)], ["slot"]),
+        ([entry(0, timestamp="now")], ["timestamp"]),
+        ([entry(0), entry(2)], ["slot"]),
+        ([entry(0), entry(1, **{"hash-chain": UNKNOWN})], ["hash chain"]),
+        ([entry(0, message={"Id": "short", "Owner": "", "Tags": []})], ["id"]),
+        ([entry(0, message={"Id": UNKNOWN, "Owner": "", "Tags": []})], ["--trust-ids"]),
+        ([entry(0, message={"device-stack": ["ecko@1.0"]})], ["'echo@1.0'"]),
     ],
 )
 def test_a_bad_schedule_is_refused(lines: list[str], words: list[str], tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+
 from e2e.definitions import GOOD, IMAGES, folder_of_images
 from e2e.programs import Node, node
-
 from procession import Kernel
 from procession.ids import hash_id
 from procession.roles import Site
@@ -47,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     for content in IMAGES.values():
         cache.put_blob(content)
     cache.close()
-    (folder / "good.toml").write_text(f"{GOOD}\n[host.http]\nbody-limit = {LIMIT}\nhead-timeout = \"2s\"\n", "utf-8")
+    (folder / "good.toml").write_text(f'{GOOD}\n[host.http]\nbody-limit = {LIMIT}\nhead-timeout = "2s"\n', "utf-8")
     with node(folder / "good.toml", "--data", folder / "data", folder=folder) as found:
         for _ in range(2):
             found.post(f"/{found.process}/schedule", {"function": "two"})
@@ -118,16 +118,41 @@ CASES = (
     ),
     Case("an oversized message", "POST", "/PROCESS/schedule", 413, b'{"a": "' + b"x" * LIMIT + b'"}', (str(LIMIT),)),
     Case("a method that is none", "DELETE", "/PROCESS/schedule", 405),
-    Case("a definition of unknown devices", "POST", SPAWN, 400, definition(**{"device-stack": ["ecko@1.0"]}), ("'echo@1.0'",)),
+    Case(
+        "a definition of unknown devices",
+        "POST",
+        SPAWN,
+        400,
+        definition(**{"device-stack": ["ecko@1.0"]}),
+        ("'echo@1.0'",),
+    ),
     Case("a definition without devices", "POST", SPAWN, 400, {"type": "Process"}, ("execution-device",)),
-    Case("a definition of many mistakes", "POST", SPAWN, 400, definition(**{"on-failure": 3, "device-stack": [7]}), ("on-failure", "device-stack[0]")),
-    Case("a stack without end", "POST", SPAWN, 400, definition(**{"device-stack": {"1": {"2": {}}}}), ("device-stack",)),
+    Case(
+        "a definition of many mistakes",
+        "POST",
+        SPAWN,
+        400,
+        definition(**{"on-failure": 3, "device-stack": [7]}),
+        ("on-failure", "device-stack[0]"),
+    ),
+    Case(
+        "a stack without end", "POST", SPAWN, 400, definition(**{"device-stack": {"1": {"2": {}}}}), ("device-stack",)
+    ),
     Case("an image by its path", "POST", SPAWN, 400, guest("good.wat"), ("'good.wat' is no id",)),
     Case("an image by a path of this host", "POST", SPAWN, 400, guest("/etc/passwd"), ("no id",)),
     Case("an image that is not here", "POST", SPAWN, 422, guest(UNKNOWN), (UNKNOWN,)),
-    Case("an image that is no module", "POST", SPAWN, 400, guest(hash_id(IMAGES["text.wasm"])), ("neither a WASM module",)),
+    Case(
+        "an image that is no module",
+        "POST",
+        SPAWN,
+        400,
+        guest(hash_id(IMAGES["text.wasm"])),
+        ("neither a WASM module",),
+    ),
     Case("an image that is cut off", "POST", SPAWN, 400, guest(hash_id(IMAGES["cut.wasm"]))),
-    Case("an import that nobody answers", "POST", SPAWN, 400, guest(hash_id(IMAGES["asking.wat"])), ("nobody", "answers")),
+    Case(
+        "an import that nobody answers", "POST", SPAWN, 400, guest(hash_id(IMAGES["asking.wat"])), ("nobody", "answers")
+    ),
     Case("an option out of range", "POST", SPAWN, 400, guest(hash_id(IMAGES["good.wat"]), fuel=0), ("fuel",)),
 )
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from e2e.ledgers import LEDGER, messages
 
+from e2e.ledgers import LEDGER, messages
 from procession import Kernel, Message, ProcessionError
 from procession import registry as registry_room
 from procession.ids import hash_id
@@ -94,7 +94,9 @@ def snapshotter(place: Kept) -> Snapshotter:
 def replace_snapshots(place: Kept, spoil: Callable[[Record, bytes], bytes]) -> int:
     """Put something else in the place of every snapshot, under its own right hash; return how many there were."""
     with opened_cache(place) as cache:
-        records = [record for slot in range(COUNT + 1) if (record := cache.get(place.process, slot)) and record.snapshot]
+        records = [
+            record for slot in range(COUNT + 1) if (record := cache.get(place.process, slot)) and record.snapshot
+        ]
         for record in records:
             assert record.snapshot is not None
             content = spoil(record, cache.get_blob(record.snapshot))
@@ -124,9 +126,7 @@ def flipped(content: bytes, position: int, bit: int) -> bytes:
     ],
     ids=["empty", "half", "short", "long", "flipped", "flipped head", "another frame", "twice"],
 )
-def test_spoilt_snapshots_are_passed_over(
-    spoil: Spoil, copy: Kept, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_spoilt_snapshots_are_passed_over(spoil: Spoil, copy: Kept, caplog: pytest.LogCaptureFixture) -> None:
     """A snapshot that fails its own checks is told and passed over, and the slots are replayed to the same states."""
     assert COUNT // EVERY <= replace_snapshots(copy, lambda record, content: spoil(content))
     with caplog.at_level(logging.WARNING, "procession"):
@@ -195,7 +195,9 @@ def test_no_cut_of_the_cache_gives_another_answer(kept: Kept, tmp_path: Path) ->
         assert kept.states == found(place)
 
 
-@pytest.mark.parametrize("spoil", [lambda c: flipped(c, len(c) // 2, 5), lambda c: c[:-1], lambda c: b""], ids=["flipped", "cut", "empty"])
+@pytest.mark.parametrize(
+    "spoil", [lambda c: flipped(c, len(c) // 2, 5), lambda c: c[:-1], lambda c: b""], ids=["flipped", "cut", "empty"]
+)
 def test_damaged_files_of_blobs_are_replaced(spoil: Spoil, copy: Kept) -> None:
     """An image or snapshot whose file is damaged is found to be, and comes anew from the definition file."""
     files = [file for file in (copy.folder / "data" / "blobs").rglob("*") if file.is_file()]
@@ -211,7 +213,9 @@ def test_a_damaged_schedule_is_never_taken_for_another(offset: float, copy: Kept
     file = copy.folder / "data" / "schedule.sqlite"
     content = file.read_bytes()
     position = int(len(content) * offset)
-    file.write_bytes(content[:position] + bytes(byte ^ 0x10 for byte in content[position : position + 64]) + content[position + 64 :])
+    file.write_bytes(
+        content[:position] + bytes(byte ^ 0x10 for byte in content[position : position + 64]) + content[position + 64 :]
+    )
     for cached in (copy.folder / "data").glob("cache.sqlite*"):
         cached.unlink()
     try:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from e2e.ledgers import LEDGER, MESSAGES, driving, keys, messages, stepping
 from e2e.programs import Ended, killed, node, procession
-
 from procession import Kernel, Process
 from procession.ids import to_id
 from procession.schedules import check_chain
@@ -84,7 +84,7 @@ def test_promises_outlive_a_kill(
 
 
 def test_a_run_that_is_killed_by_slot_goes_on(uninterrupted: list[str], tmp_path: Path) -> None:
-    """A program that computes runs of slots, killed at ever other slots, comes to the states of one that never stops."""
+    """A program that computes runs of slots, killed at ever other slots, comes to the states of one that never is."""
     for size, lines in ((1, 5), (19, 3), (2, 90), (50, 5), (7, 60), (100, 4), (23, 22)):
         told = killed(stepping(tmp_path, COUNT, size), lines=lines, seconds=0.0)
         assert -9 == told.code
@@ -136,7 +136,9 @@ def test_a_node_that_dies_under_load_keeps_what_it_accepted(tmp_path: Path) -> N
             if number == 40:
                 running.child.send_signal(signal.SIGKILL)
             try:
-                told = running.client.post(f"{running.url}/{running.process}/schedule", json={"function": "supply", "n": number})
+                told = running.client.post(
+                    f"{running.url}/{running.process}/schedule", json={"function": "supply", "n": number}
+                )
             except httpx.TransportError:
                 break
             accepted.append((told.json()["slot"], told.json()["message-id"]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from aos.module import MissingModuleError, aos_module
 from aos.process import definition_file
 from e2e.programs import Node, node, procession
@@ -22,7 +23,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     except MissingModuleError as reason:
         pytest.skip(str(reason))
     with node(folder / "aos.toml", "--data", folder / "data", folder=folder) as running:
-        slots = [running.post(f"/{running.process}/schedule", {"action": "Eval", "data": code})["slot"] for code in EVALS]
+        slots = [
+            running.post(f"/{running.process}/schedule", {"action": "Eval", "data": code})["slot"] for code in EVALS
+        ]
         assert [1, 2, 3, 4] == slots
         yield running
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from procession.testing.fakes import MemoryHost
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder where distributions can be installed by writing them down."""
     folder = tmp_path / "site"
     folder.mkdir()
@@ -43,6 +44,7 @@ def install(site: Path, distribution: str, body: str, *, name: str = "plugin", v
     entries = info / "entry_points.txt"
     before = entries.read_text() if entries.exists() else "[procession]\n"
     entries.write_text(before + f"{name} = {module}\n")
+    importlib.invalidate_caches()
 
 
 def stages(*names: str) -> str:

@@ -44,14 +44,15 @@ def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> S
     if not isinstance(raw, Mapping):
         raise _refused("'message' is missing", "give the message as an object")
     given = Given(_whole(entry, "slot"), _whole(entry, "timestamp"), _whole(entry, "block-height"), _chain(entry))
-    message = _ao_message(raw, definition, trust_ids) if "Id" in raw else _own_message(raw, definition)
+    message = _ao_message(raw, definition, trust_ids) if "Id" in raw else _own_message(raw, definition, trust_ids)
     return Submission(message, message_id(message), given=given)
 
 
-def _own_message(raw: Mapping[str, Any], definition: Message | None) -> Message:
+def _own_message(raw: Mapping[str, Any], definition: Message | None, trust_ids: bool) -> Message:
     message = Message(raw).public()
-    if KEY in message:
-        raise _refused("the message carries commitments that nothing installed verifies", "import it without them")
+    if KEY in message and not trust_ids:
+        what = "the message carries commitments, and no signature was verified"
+        raise _refused(what, "say --trust-ids to take them at their word, or import it without them")
     return definition.set(message) if definition else message
 
 

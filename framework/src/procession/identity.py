@@ -72,5 +72,8 @@ def _given(request: Request) -> Mapping[str, Any]:
 
 def _committed(message: Message) -> set[str]:
     entries = message.get("commitments", EMPTY)
-    listed = [set(entry.get("committed", ())) for entry in entries.values() if isinstance(entry, Message)]
-    return set.intersection(*listed) if listed else set()
+    if not isinstance(entries, Message):
+        return set()
+    listed = [entry.get("committed") for entry in entries.values() if isinstance(entry, Message)]
+    named = [{key for key in keys if isinstance(key, str)} if isinstance(keys, tuple) else set() for keys in listed]
+    return set.intersection(*named) if named else set()

@@ -145,6 +145,19 @@ def test_a_node_that_takes_signed_messages_alone_refuses_the_rest(start: Any) ->
     assert "sign it" in replies[0].json()["error"]["message"]
 
 
+def test_a_fault_of_the_node_is_logged_once_under_its_id(start: Any) -> None:
+    """A device that raises answers 500 without a traceback, and the log has it, once, under the id of the reply."""
+    node = start()
+    with node.client() as client:
+        client.post(f"/{node.told['process']}/schedule", json={"raise": "it broke"})
+        reply = client.get(f"/{node.told['process']}/now")
+        name = reply.json()["error"]["id"]
+        assert 200 == client.get(f"/{node.told['process']}/compute/0").status_code
+    logged = node.log.read_text()
+    assert (500, 1, True) == (reply.status_code, logged.count(name), "Traceback" in logged)
+    assert not any(word in reply.text for word in ("Traceback", "launcher.py", "line "))
+
+
 def test_settings_change_no_process(start: Any, tmp_path: Path) -> None:
     """Two nodes with other settings of [host.http] give a definition the same id."""
     one = start(data=tmp_path / "one", body_limit=1000, threads=1)

@@ -34,6 +34,7 @@ from procession_http.wire import Asked, Reply, answer, headless, refusal, status
 
 DEFINITION = {"type": "Process", "device": "process@1.0", "device-stack": ["plain@1.0"]}
 TYPED = "application/json"
+NESTED = "/~message@1.0/id&k=(~process@1.0/schedule)"
 
 
 class Faults:
@@ -324,7 +325,7 @@ class TestRequireSigned:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return answer(kernel, Asked(method, target, TYPED, body=content), timeout=10.0, signed=True)
 
-    @pytest.mark.parametrize("path", ["/~process@1.0/schedule", "/(~process@1.0/schedule)", "/keys&k=(schedule)"])
+    @pytest.mark.parametrize("path", ["/~process@1.0/schedule", "/(~process@1.0/schedule)", NESTED])
     def test_a_definition_that_nobody_signed_is_refused(self, kernel: Kernel, path: str) -> None:
         """An unsigned definition is refused by whichever path it comes, and begins nothing; elsewhere it begins."""
         reply = self.ask(kernel, path, DEFINITION)

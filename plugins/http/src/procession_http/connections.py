@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -185,15 +186,20 @@ class Connection(HttpToolsProtocol):
     def _break_off(self, error: ProcessionError) -> None:
         """Take nothing more from this peer: answer what was read whole, refuse what was not."""
         self._deaf = True
-        if self.pipeline and self.pipeline[0][0].more_body:
-            self.pipeline.popleft()[0].response_complete = True  # never begun, and never whole
-            return
-        if self._is_busy() and not self.cycle.more_body:
-            return
-        if self._is_busy():
-            self._abandon(error)
-        else:
+        if self.pipeline and self.cycle.more_body:
+            self.pipeline[0] = (self.cycle, self._refusing(error))
+        elif not self._is_busy():
             self._write_last(self._headless(error))
+        elif self.cycle.more_body:
+            self._abandon(error)
+
+    def _refusing(self, error: ProcessionError) -> ASGI3Application:
+        """Return what refuses a request when its turn comes."""
+
+        async def refuse(scope: object, receive: object, send: object) -> None:
+            self._abandon(error)
+
+        return refuse
 
     def _abandon(self, error: ProcessionError) -> None:
         """End a request in the middle of its body."""

@@ -1,0 +1,56 @@
+"""What the pages point at is there: tests, benchmark rows, hooks, devices."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from procession import hookspecs
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "framework" / "docs"
+QUESTIONS = (DOCS / "questions.md").read_text()
+
+
+def shown_tests() -> list[tuple[str, str]]:
+    """Return file and name of every test that the questions are answered by; a bare name is of the file before."""
+    found: list[tuple[str, str]] = []
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", QUESTIONS):
+        found.append((file or found[-1][0], name))
+    return found
+
+
+@pytest.mark.parametrize(("file", "name"), shown_tests())
+def test_a_shown_test_is_there(file: str, name: str) -> None:
+    """A test that a page shows is a test of that file."""
+    tree = ast.parse((ROOT / file).read_text())
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_question_is_shown_something() -> None:
+    """Each of the five questions points at tests."""
+    sections = QUESTIONS.split("\n## ")[1:]
+    assert 5 == len(sections)
+    assert [True] * 5 == ["*Shown by*" in section for section in sections]
+
+
+def test_every_row_of_the_benchmarks_is_described() -> None:
+    """The page names the rows that the benchmarks print."""
+    page = (DOCS / "benchmarks.md").read_text()
+    rows = re.findall(r'Row\("([^"]+)"', (ROOT / "tests" / "bench" / "ours.py").read_text())
+    assert [] == [row for row in rows if row.replace("`", "").split(":")[0] not in page.replace("`", "")]
+
+
+def test_every_hook_is_documented() -> None:
+    """The page on plugins names every hook, and no other."""
+    hooks = {name for name in dir(hookspecs) if name.startswith("procession_")}
+    assert hooks == set(re.findall(r"`(procession_\w+)`", (DOCS / "plugins.md").read_text())) - {"procession_till"}
+
+
+def test_every_page_is_in_the_index() -> None:
+    """The index links every page."""
+    index = (DOCS / "index.md").read_text()
+    assert [] == [page.name for page in DOCS.glob("*.md") if page.name != "index.md" and f"({page.name})" not in index]

@@ -245,7 +245,7 @@ def test_the_session_is_worth_stopping(expected: list[str], module: Path, tmp_pa
     ("ending", "code", "host", "restored"),
     [
         ("closed", 0, "", HALF),
-        ("killed", -9, "[host.snapshots]\nevery = 7", 27),
+        ("killed", -9, '[host.snapshots]\nevery = 7\nreplay-budget = "1h"', 27),
         ("killed", -9, '[host.snapshots]\nreplay-budget = "1h"', None),
     ],
 )

@@ -141,6 +141,30 @@ def test_slots_are_asked_for_in_any_order(keep: str, expected: list[str], tmp_pa
         assert without_roots(expected) == states(load(kernel), order)
 
 
+@pytest.mark.parametrize("keep", ['"all"', "[]"])
+def test_many_callers_see_the_same(keep: str, expected: list[str], tmp_path: Path) -> None:
+    """Threads that ask for slots in orders of their own, while others compute them, see the states there always are."""
+    dice = random.Random(3)
+    orders = [dice.sample(range(LAST + 1), LAST + 1) for _ in range(4)]
+    host = f"[host.cache]\nkeep = {keep}\n[host.snapshots]\nevery = 3"
+    with mixed_kernel(tmp_path, host=host) as kernel, ThreadPoolExecutor(len(orders)) as pool:
+        process = load(kernel)
+        told = list(pool.map(lambda order: states(process, order), orders))
+    assert [without_roots(expected)] * len(orders) == told
+
+
+def test_a_reader_beside_the_writer_computes_the_same(expected: list[str], tmp_path: Path) -> None:
+    """A kernel that may not write computes what is not stored to the same states, and leaves the folder alone."""
+    with mixed_kernel(tmp_path) as writer:
+        process = load(writer)
+        process.compute(LAST // 2)
+        before = sorted(file.name for file in (tmp_path / "data").rglob("*"))
+        with mixed_kernel(tmp_path, read_only=True) as reader:
+            assert without_roots(expected) == states(reader.process(process.id), range(LAST + 1))
+        assert before == sorted(file.name for file in (tmp_path / "data").rglob("*"))
+        assert LAST // 2 == writer.compute(process.id, None)["at-slot"]
+
+
 @pytest.mark.parametrize("every", [0, 1])
 def test_a_restart_after_every_slot_changes_nothing(every: int, expected: list[str], tmp_path: Path) -> None:
     """A process that is closed after each slot, and learns of the next one only then, comes to the same."""

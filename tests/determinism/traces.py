@@ -36,12 +36,18 @@ _START = "import sys; from determinism.traces import main; main(*sys.argv[1:])"
 
 @contextmanager
 def mixed_kernel(
-    folder: Path, *, host: str = "", plugins: Iterable[str] = PLUGINS, discover: bool = False
+    folder: Path,
+    *,
+    host: str = "",
+    plugins: Iterable[str] = PLUGINS,
+    discover: bool = False,
+    read_only: bool = False,
 ) -> Iterator[Kernel]:
     """Open a kernel on ``folder/data`` for the mixed process, with plugins in the order given."""
     modules = [importlib.import_module(name) for name in (*plugins, DEVICES)]
     file = definition_file(folder, host=host)
-    with Kernel.open(file, data=folder / "data", plugins=modules, discover=discover) as kernel:
+    data = folder / "data"
+    with Kernel.open(file, data=data, plugins=modules, discover=discover, read_only=read_only) as kernel:
         yield kernel
 
 

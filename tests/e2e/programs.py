@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,10 +98,13 @@ def killed(command: list[str], *, lines: int, seconds: float) -> Killed:
     """Run a program, and kill -9 it some seconds after it printed so many lines."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as child:
         assert child.stdout is not None
+        watchdog = threading.Timer(PATIENCE, child.kill)
+        watchdog.start()
         try:
             first = [child.stdout.readline() for _ in range(lines)]
             time.sleep(seconds)
         finally:
+            watchdog.cancel()
             child.kill()
         printed = [*first, *child.stdout.read().splitlines(keepends=True)]
     return Killed([line.rstrip("\n") for line in printed if line.endswith("\n")], child.returncode)

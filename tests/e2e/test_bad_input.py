@@ -160,7 +160,7 @@ def entry(slot: object, **rows: object) -> str:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], ["does not begin with slot 0"]),
+        ([], ["slot 0"]),
         (["{}"], ["message"]),
         (["[]"], ["line 1"]),
         ([entry(1)], ["slot"]),
@@ -170,6 +170,7 @@ def entry(slot: object, **rows: object) -> str:
         ([entry(0), entry(1, **{"hash-chain": UNKNOWN})], ["hash chain"]),
         ([entry(0, message={"Id": "short", "Owner": "", "Tags": []})], ["id"]),
         ([entry(0, message={"Id": UNKNOWN, "Owner": "", "Tags": []})], ["--trust-ids"]),
+        ([entry(0, message={"commitments": {UNKNOWN: {"committer": "me"}}})], ["--trust-ids"]),
         ([entry(0, message={"device-stack": ["ecko@1.0"]})], ["'echo@1.0'"]),
     ],
 )

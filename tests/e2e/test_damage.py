@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from determinism.traces import load, mixed_kernel
 from e2e.ledgers import LEDGER, messages
 from procession import Kernel, Message, ProcessionError
 from procession import registry as registry_room
@@ -183,6 +185,22 @@ def test_no_flipped_bit_in_the_cache_gives_another_answer(kept: Kept, tmp_path: 
             refused.append(error.text)
         shutil.rmtree(place.folder)
     assert [] == [text for text in refused if "cache.sqlite: written as version" not in text]
+
+
+def test_no_flipped_bit_in_a_part_of_a_state_gives_another_answer(tmp_path: Path) -> None:
+    """Parts of states that slots share are checked when they are read, and computed again where they are damaged."""
+    file = tmp_path / "data" / "cache.sqlite"
+    with mixed_kernel(tmp_path) as kernel:
+        process = load(kernel)
+        expected = [whole_of(process.compute(slot)) for slot in range(process.head.slot + 1)]
+    content = file.read_bytes()
+    places = [found.start() for found in re.finditer(b"Account-[0-9]+|Gr\xc3\xbc|share|xxxxx", content, re.IGNORECASE)]
+    assert len(places) > 100
+    for position in random.Random(4).sample(places, FLIPS // 2):
+        file.write_bytes(flipped(content, position, 1))
+        with mixed_kernel(tmp_path) as kernel:
+            process = load(kernel)
+            assert expected == [whole_of(process.compute(slot)) for slot in range(process.head.slot + 1)], position
 
 
 def test_no_cut_of_the_cache_gives_another_answer(kept: Kept, tmp_path: Path) -> None:

@@ -126,10 +126,15 @@ def test_the_layout_of_a_file_is_in_no_id(tmp_path: Path, newline: str) -> None:
     assert one.id == other.id
 
 
-@pytest.mark.parametrize("change", ['name = "y"', "random-seed = 1", "max-passes = 2", 'on-failure = "record"', "cache-keys = []"])
+@pytest.mark.parametrize(
+    "change", ['name = "y"', "random-seed = 1", "max-passes = 2", 'on-failure = "record"', "cache-keys = []"]
+)
 def test_every_key_of_a_process_is_in_its_id(tmp_path: Path, change: str) -> None:
     """Another key makes another process."""
-    assert load(tmp_path, f"[process]\n{STACK}").definition.id != load(tmp_path, f"[process]\n{STACK}{change}").definition.id
+    assert (
+        load(tmp_path, f"[process]\n{STACK}").definition.id
+        != load(tmp_path, f"[process]\n{STACK}{change}").definition.id
+    )
 
 
 HOSTS = [
@@ -228,8 +233,7 @@ def test_five_mistakes_are_five_problems(tmp_path: Path) -> None:
     assert [
         "process.name: 3 is an integer; give a text",
         "process.on-failure: 'rekord' is no policy; give 'record' or 'halt'",
-        "process.device-stack[0].device: nothing installed provides 'plian@1.0' as a stage; "
-        "nearest is 'plain@1.0'",
+        "process.device-stack[0].device: nothing installed provides 'plian@1.0' as a stage; nearest is 'plain@1.0'",
         "process.device-stack[1].note: 5 is an integer; give a text",
         "process.device-stack[1].imagge: unknown key; nearest is 'image'",
         "process.device-stack[2]: 7 is no stage; give a device name or a table with 'device'",
@@ -266,15 +270,19 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "an unknown scheduler": (
         f"[process]\nscheduler-device = 'schedular@1.0'\n{STACK}",
         [
-            "process.scheduler-device: nothing installed provides 'schedular@1.0' as a scheduler; "
-            "nearest is 'scheduler@1.0'"
+            (
+                "process.scheduler-device: nothing installed provides 'schedular@1.0' as a scheduler; "
+                "nearest is 'scheduler@1.0'"
+            )
         ],
     ),
     "an unknown execution device": (
         "[process]\nexecution-device = 'zzz@1.0'",
         [
-            "process.execution-device: nothing installed provides 'zzz@1.0' as a stage; "
-            "known are echo@1.0, plain@1.0, run@1.0, stack@1.0; try pip install procession-zzz"
+            (
+                "process.execution-device: nothing installed provides 'zzz@1.0' as a stage; "
+                "known are echo@1.0, plain@1.0, run@1.0, stack@1.0; try pip install procession-zzz"
+            )
         ],
     ),
     "a shared key that is wrong": (
@@ -336,10 +344,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a host that is no table": (f"host = 1\n[process]\n{STACK}", ["host: is no table; write [host]"]),
     "an unknown cache": (
         f"[process]\n{STACK}[host.cache]\ndevice = 'sqllite@1.0'",
-        [
-            "host.cache.device: nothing installed provides 'sqllite@1.0' as a cache; "
-            "nearest is 'sqlite@1.0'"
-        ],
+        ["host.cache.device: nothing installed provides 'sqllite@1.0' as a cache; nearest is 'sqlite@1.0'"],
     ),
     "options that no host device has": (
         f"[process]\n{STACK}[host.cache]\npath = 'x'\n[host.snapshots]\nlevel = 3\n[host.scheduler]\npath = 'y'",
@@ -393,7 +398,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.toml", "."])
 def test_a_file_that_is_none_is_told(tmp_path: Path, name: str) -> None:
     """A missing file and a folder are refused with what to do."""
-    with pytest.raises(ConfigError, match="cannot be read: .*give the path of a TOML file"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*give the path of a TOML file"):
         load_file(tmp_path / name, registry())
 
 
@@ -411,9 +416,11 @@ def test_stacks_nest_and_inherit_the_definitions_keys(tmp_path: Path) -> None:
     ]
     """
     rows = load(tmp_path, text).definition.message.plain()
-    assert {"device": "stack@1.0", "mode": "Map", "device-stack": ["run@1.0", {"device": "run@1.0", "note": "own"}]} == rows[
-        "device-stack"
-    ][0]
+    assert {
+        "device": "stack@1.0",
+        "mode": "Map",
+        "device-stack": ["run@1.0", {"device": "run@1.0", "note": "own"}],
+    } == rows["device-stack"][0]
     wrong = text.replace('note = "own"', "note = 1, nott = 2")
     place = "process.device-stack[0].device-stack[1]"
     assert [
@@ -450,8 +457,14 @@ def test_a_signed_definition_has_its_signers_id() -> None:
     ("rows", "problem"),
     [
         ({"image": "a.wat", "device-stack": ["run@1.0"]}, "process.image: 'a.wat' is no id"),
-        ({"device-stack": [{"device": "run@1.0", "image": "/etc/passwd"}]}, "process.device-stack[0].image: '/etc/passwd' is no id"),
-        ({"device-stack": [{"device": "run@1.0", "image": "a" * 44}]}, "is no id; a definition that is no file names bytes"),
+        (
+            {"device-stack": [{"device": "run@1.0", "image": "/etc/passwd"}]},
+            "process.device-stack[0].image: '/etc/passwd' is no id",
+        ),
+        (
+            {"device-stack": [{"device": "run@1.0", "image": "a" * 44}]},
+            "is no id; a definition that is no file names bytes",
+        ),
         ({"device-stack": ["gone@1.0"]}, "process.device-stack[0].device: nothing installed provides 'gone@1.0'"),
         ({"scheduler-device": "gone@1.0"}, "process.scheduler-device: nothing installed provides"),
         ({"scheduler-device": 3}, "process.scheduler-device: 3 is an integer; give a text"),

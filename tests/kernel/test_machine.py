@@ -18,6 +18,7 @@ from procession.schedules import Assignment
 from procession.stacks import Bound, Stack, StackOptions
 
 DEFINITION = Message({"device": "process@1.0", "type": "Process", "name": "x", "execution-device": "a@1.0"})
+RECORDING = Policy()
 BEGUN = {"device": "process@1.0", "initialized": "true"}
 
 
@@ -28,7 +29,7 @@ def counting(state: Message, assignment: Assignment, n: int) -> Verdict:
 
 
 def run(
-    fold: FOLD, messages: list[Mapping[str, Any]], policy: Policy = Policy(), definition: Message = DEFINITION
+    fold: FOLD, messages: list[Mapping[str, Any]], policy: Policy = RECORDING, definition: Message = DEFINITION
 ) -> list[Result]:
     """Return the results of messages from slot 0."""
     stage, state, results = Act(fold), initial_state(definition), []
@@ -106,9 +107,7 @@ def test_what_is_not_handled_leaves_the_state() -> None:
     assert {**DEFINITION.plain(), **BEGUN, "process": DEFINITION.plain(), "at-slot": 0} == result.state.plain()
 
 
-@pytest.mark.parametrize(
-    "key", ["process", "device", "at-slot", "initialized", "halted"]
-)
+@pytest.mark.parametrize("key", ["process", "device", "at-slot", "initialized", "halted"])
 @pytest.mark.parametrize("value", [UNSET, "mine", {"slot": 9}])
 def test_a_stage_cannot_write_the_machines_keys(key: str, value: object) -> None:
     """What a stage writes to or removes from the machine's keys is undone at the end of the slot."""
@@ -140,7 +139,7 @@ def test_a_failure_is_recorded_and_the_process_goes_on() -> None:
     assert [0, 1, 2] == [result.state["at-slot"] for result in results]
     error = {"kind": "refused", "message": "asked to", "stage": "", "device": "", "pass": 0}
     assert {"error": error} == results[1].state["results"].plain()
-    assert ("refused", "asked to") == (results[1].failure.kind, results[1].failure.message)  # type: ignore[union-attr]
+    assert ("refused", "asked to") == (results[1].failure.kind, results[1].failure.message)
     assert results[0].state.without("results", "at-slot") == results[1].state.without("results", "at-slot")
     assert {"data": 2} == results[2].state["results"].plain()
 
@@ -195,7 +194,9 @@ def test_a_halt_stands_until_it_is_released() -> None:
     messages = [{}, {"fail": True}, {}, {"fail": True}, released_by("alice"), {}]
     results = run(counting, messages, HALTING)
     assert [1, 1, 1, 1, 1, 2] == [result.state["count"] for result in results]
-    assert [None, "refused", "halted", "halted", None, None] == [result.failure and result.failure.kind for result in results]
+    assert [None, "refused", "halted", "halted", None, None] == [
+        result.failure and result.failure.kind for result in results
+    ]
     error = results[1].state["results"]["error"].plain()
     assert {"slot": 1, "error": error} == results[2].state["halted"].plain()
     for result in results[2:4]:

@@ -42,7 +42,7 @@ def refused(kernel: Kernel, path: str, **call: Any) -> str:
     "place", ["compute&slot=3", "compute/3", "compute=3", "compute&slot+integer=3", "compute?slot=3", "compute&slot=03"]
 )
 def test_a_state_is_computed_at_a_slot(kernel: Kernel, process: Process, place: str) -> None:
-    """A slot is named inline, as the step behind, as the key's own value, or in the query; what follows leads into the state."""
+    """A slot is named inline, by the step behind, as the key's own value, or in the query."""
     below, question, query = place.partition("?")
     assert "slot 3" == kernel.resolve(f"/{process.id}/{below}/results/data{question}{query}")
     assert 4 == kernel.resolve(f"/{process.id}/{place}")["count"]
@@ -207,7 +207,7 @@ def test_a_post_without_a_message_is_refused(kernel: Kernel, process: Process, b
 
 def test_what_is_no_definition_begins_nothing(kernel: Kernel) -> None:
     """A message without a target that is no definition is refused with what is wrong."""
-    with pytest.raises(ConfigError, match="process.execution-device: missing"):
+    with pytest.raises(ConfigError, match=r"process\.execution-device: missing"):
         kernel.resolve("/~process@1.0/schedule", method="POST", body=Message({"n": 1}))
     assert 1 == len(kernel.processes())
 

@@ -55,7 +55,9 @@ def stages(*names: str) -> str:
 
 def found(registry: Registry, role: str = "stages") -> dict[str, str]:
     """Return the names of a role that strangers provide, with the distribution of each."""
-    made = [item for item in registry.provisions() if item.role == role and item.origin.distribution.startswith("stranger")]
+    made = [
+        item for item in registry.provisions() if item.role == role and item.origin.distribution.startswith("stranger")
+    ]
     return {item.name: str(item.origin) for item in made}
 
 
@@ -88,7 +90,9 @@ def test_the_install_line_names_the_nearest(site: Path) -> None:
     """A name that nothing provides is answered with the nearest that is installed and how to get it."""
     install(site, "stranger-wasm", stages("wasm-65@1.0"))
     registry = Registry(discover=True)
-    expected = "nothing installed provides 'wsam-65@1.0' as a stage; nearest is 'wasm-65@1.0' (pip install stranger-wasm)"
+    expected = (
+        "nothing installed provides 'wsam-65@1.0' as a stage; nearest is 'wasm-65@1.0' (pip install stranger-wasm)"
+    )
     assert expected == registry.missing("stages", "wsam-65@1.0")
     with pytest.raises(PluginError, match=r"nearest is 'wasm-65@1\.0'") as caught:
         registry.factory("stages", "wsam-65@1.0")
@@ -143,7 +147,10 @@ def test_two_objects_of_one_class_are_two_plugins() -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        ("@hookimpl\ndef procession_stagess(): return {}\n", "'procession_stagess' is no hook; nearest is 'procession_stages'"),
+        (
+            "@hookimpl\ndef procession_stagess(): return {}\n",
+            "'procession_stagess' is no hook; nearest is 'procession_stages'",
+        ),
         ("@hookimpl\ndef provide_stages(): return {}\n", "'provide_stages' is no hook; nearest is 'procession_stages'"),
         ("import procession_nothing\n", None),
         ("@hookimpl\ndef procession_computed(process, resutl): pass\n", "resutl"),
@@ -250,6 +257,6 @@ def test_a_watcher_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture)
 def test_a_plugin_is_a_module_or_an_object() -> None:
     """A module made in a program is a plugin like any other."""
     module = ModuleType("homemade")
-    module.procession_stages = hookimpl(lambda: {"a@1.0": acting(count)}, specname="procession_stages")  # type: ignore[attr-defined]
+    module.procession_stages = hookimpl(lambda: {"a@1.0": acting(count)}, specname="procession_stages")
     (provision,) = Registry((module,), discover=False).provisions()
     assert ("a@1.0", "homemade") == (provision.name, provision.origin.distribution)

@@ -46,12 +46,17 @@ TEST = {
 
 def resolve(path: str, **call: Any) -> Any:
     """Resolve a path over the tables of these tests."""
-    keys = {"message@1.0": MESSAGE_KEYS, "test@1.0": TEST, "process@1.0": {"told": told, "state": TEST["state"]}, "empty@1.0": {}}
+    keys = {
+        "message@1.0": MESSAGE_KEYS,
+        "test@1.0": TEST,
+        "process@1.0": {"told": told, "state": TEST["state"]},
+        "empty@1.0": {},
+    }
     messages = {ID: PLAIN}
     resolver = Resolver(keys, messages.get)
     body = call.pop("body", EMPTY)
     method = call.pop("method", "GET")
-    return resolver.resolve(parse(path, body if method == "GET" else None), Call(None, method, body, **call))  # type: ignore[arg-type]
+    return resolver.resolve(parse(path, body if method == "GET" else None), Call(None, method, body, **call))
 
 
 def kind(path: str, **call: Any) -> str:
@@ -102,7 +107,9 @@ def test_a_cast_is_for_one_step() -> None:
     assert "not-found" == kind("/~test@1.0/state/~message@1.0/double&n+integer=3")
 
 
-@pytest.mark.parametrize("path", ["/~gone@1.0/x", f"/{ID}~gone@1.0/a", f"/{ID}/a~gone@1.0/b", "/~test@1.0/state/~stage@1.0/x"])
+@pytest.mark.parametrize(
+    "path", ["/~gone@1.0/x", f"/{ID}~gone@1.0/a", f"/{ID}/a~gone@1.0/b", "/~test@1.0/state/~stage@1.0/x"]
+)
 def test_an_unknown_device_is_named(path: str) -> None:
     """A cast to a device that answers no requests is refused with the ones that do."""
     with pytest.raises(RequestError, match=r"known are empty@1\.0, message@1\.0, process@1\.0, test@1\.0") as caught:
@@ -189,7 +196,7 @@ def test_an_error_of_a_device_comes_through() -> None:
 
 def ask(key: str, base: Any = PLAIN, **params: Any) -> Any:
     """Ask message@1.0."""
-    return MESSAGE_KEYS[key](Request(base, key, Message(params), "GET", EMPTY, (), None))  # type: ignore[arg-type]
+    return MESSAGE_KEYS[key](Request(base, key, Message(params), "GET", EMPTY, (), None))
 
 
 def test_keys_are_the_public_ones() -> None:
@@ -199,9 +206,13 @@ def test_keys_are_the_public_ones() -> None:
 
 def test_set_merges_and_leaves_reserved_keys_alone() -> None:
     """Keys are merged in; those that message@1.0 answers itself are not overwritten."""
-    after = ask("set", Message({"a": {"b": 1}}), a=Message({"c": 2}), id="x", path="x", keys="x", commitments="x", priv="x")
+    after = ask(
+        "set", Message({"a": {"b": 1}}), a=Message({"c": 2}), id="x", path="x", keys="x", commitments="x", priv="x"
+    )
     assert {"a": {"b": 1, "c": 2}} == after.plain()
-    assert {"a": {"c": 2}} == ask("set", Message({"a": {"b": 1}}), a=Message({"c": 2}), **{"set-mode": "explicit"}).plain()
+    assert {"a": {"c": 2}} == ask(
+        "set", Message({"a": {"b": 1}}), a=Message({"c": 2}), **{"set-mode": "explicit"}
+    ).plain()
 
 
 def test_setting_a_committed_key_drops_the_commitments() -> None:

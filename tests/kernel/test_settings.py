@@ -33,7 +33,9 @@ def test_durations_have_units(text: str, expected: float) -> None:
     assert expected == pytest.approx(seconds(text))
 
 
-@pytest.mark.parametrize("text", ["", "1", "s", "-1s", "1d", "1 s s", "1e3s", "inf", "nans", "1.s", ".5s", "1s\n2s", "0x1s"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "s", "-1s", "1d", "1 s s", "1e3s", "inf", "nans", "1.s", ".5s", "1s\n2s", "0x1s"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """Anything else is refused with an example."""
     with pytest.raises(ValueError, match="such as '1s'"):
@@ -76,7 +78,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no table": ({"cache": 3}, "host.cache: 3 is no table; write [host.cache]"),
     "no table of a plugin": ({"http": []}, "host.http: [] is no table; write [host.http]"),
     "a negative count": ({"snapshots": {"every": -1}}, "host.snapshots.every: -1 is negative; give 0 or more"),
-    "a count that is no integer": ({"snapshots": {"every": 1.5}}, "host.snapshots.every: 1.5 is a number; give an integer"),
+    "a count that is no integer": (
+        {"snapshots": {"every": 1.5}},
+        "host.snapshots.every: 1.5 is a number; give an integer",
+    ),
     "a duration without unit": (
         {"snapshots": {"replay-budget": "5"}},
         "host.snapshots.replay-budget: '5' is no duration; give a number with ms, s, m or h, such as '1s'",
@@ -85,7 +90,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"snapshots": {"replay-budget": 5}},
         "host.snapshots.replay-budget: 5 is an integer; give a text",
     ),
-    "a word to keep": ({"cache": {"keep": "some"}}, "host.cache.keep: 'some' says nothing; give 'all' or a list of keys"),
+    "a word to keep": (
+        {"cache": {"keep": "some"}},
+        "host.cache.keep: 'some' says nothing; give 'all' or a list of keys",
+    ),
     "a number to keep": ({"cache": {"keep": [1]}}, "host.cache.keep: [1] says nothing; give 'all' or a list of keys"),
     "data that is no text": ({"data": 1}, "host.data: is no text; give a folder"),
     "a plugin's unknown key": ({"http": {"prot": 1}}, "host.http.prot: unknown key; nearest is 'port'"),

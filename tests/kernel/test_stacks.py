@@ -124,7 +124,7 @@ def test_skip() -> None:
     """A Skip of the first stage leaves the second out."""
 
     def skipping(state: Message, assignment: Assignment, n: int) -> Verdict:
-        return Skip(append(1)(state, assignment, n).state)  # type: ignore[union-attr]
+        return Skip(append(1)(state, assignment, n).state)
 
     assert "INIT+D12" == folded(stack_of(skipping, append(2)), {"result": "INIT"}, {"bin": "2"})["result"]
 
@@ -143,7 +143,7 @@ def test_pass() -> None:
     """A Pass begins again at the first stage with the state that it gives."""
 
     def passing(state: Message, assignment: Assignment, n: int) -> Verdict:
-        after = append(1)(state, assignment, n).state  # type: ignore[union-attr]
+        after = append(1)(state, assignment, n).state
         return Pass(after) if n == 1 else Ok(after)
 
     assert "INIT+D1_+D1_" == folded(stack_of(passing), {"result": "INIT"}, {"bin": "_"})["result"]
@@ -204,7 +204,9 @@ def test_an_inner_stack_makes_its_own_passes() -> None:
     assert "+D1+D1+D1+D2" == folded(stack_of(inner, skipping, append(2)), {"result": ""})["result"]
 
 
-@pytest.mark.parametrize("data", [{"pass": 5}, {"mode": "Map"}, {"device": "x"}, {"path": "init"}, {"output-prefix": "p"}])
+@pytest.mark.parametrize(
+    "data", [{"pass": 5}, {"mode": "Map"}, {"device": "x"}, {"path": "init"}, {"output-prefix": "p"}]
+)
 def test_a_message_steers_nothing(data: dict) -> None:
     """Pass, mode, device, path and prefixes in a message are data."""
     seen: list[int] = []
@@ -239,7 +241,10 @@ def test_map_stages_see_their_own_rows_alone() -> None:
 
 def test_a_map_stage_that_does_not_handle_keeps_its_rows() -> None:
     """A stage that has nothing to say in one slot keeps what it said before."""
-    odd: FOLD = lambda state, assignment, n: Ok(state.put("x", 1)) if assignment.message.get("odd") else NOT_HANDLED  # noqa: E731
+
+    def odd(state: Message, assignment: Assignment, n: int) -> Verdict:
+        return Ok(state.put("x", 1)) if assignment.message.get("odd") else NOT_HANDLED
+
     stack = stack_of(append(1), odd, mode="Map")
     once = folded(stack, {"result": ""}, {"odd": True})
     assert {"x": 1} == folded(stack, once)["2"].plain()
@@ -248,7 +253,9 @@ def test_a_map_stage_that_does_not_handle_keeps_its_rows() -> None:
 @pytest.mark.parametrize(("verdict", "kind"), [(Fail("trap", "x"), "trap"), (Pass(Message()), "pass-limit")])
 def test_map_mode_has_failures_but_no_passes(verdict: Verdict, kind: str) -> None:
     """A Fail in Map mode fails the slot with its place, and a Pass is a failure."""
-    failure = stack_of(append(1), lambda state, assignment, n: verdict, mode="Map").compute(Message({"result": ""}), SLOT)
+    failure = stack_of(append(1), lambda state, assignment, n: verdict, mode="Map").compute(
+        Message({"result": ""}), SLOT
+    )
     assert isinstance(failure, Fail)
     assert (kind, "2", "device-2@1.0") == (failure.kind, failure.stage, failure.device)
 
@@ -313,14 +320,14 @@ def test_init_has_fewer_verdicts(verdict: Any) -> None:
 STRANGE = {
     "None": None,
     "a state": Message(),
-    "a map in Ok": Ok({}),  # type: ignore[arg-type]
-    "nothing in Ok": Ok(None),  # type: ignore[arg-type]
-    "a list in Skip": Skip([]),  # type: ignore[arg-type]
-    "a map in Pass": Pass({}),  # type: ignore[arg-type]
+    "a map in Ok": Ok({}),
+    "nothing in Ok": Ok(None),
+    "a list in Skip": Skip([]),
+    "a map in Pass": Pass({}),
     "the class of a verdict": Ok,
     "a kind that is none": Fail("misc", "x"),
-    "a kind of another type": Fail([], "x"),  # type: ignore[arg-type]
-    "a text of another type": Fail("trap", 5),  # type: ignore[arg-type]
+    "a kind of another type": Fail([], "x"),
+    "a text of another type": Fail("trap", 5),
     "an exception": ValueError("x"),
 }
 
@@ -351,7 +358,15 @@ def raising(error: Exception | type[Exception]) -> FOLD:
 @pytest.mark.parametrize("mode", ["Fold", "Map"])
 @pytest.mark.parametrize(
     "error",
-    [ValueError("x"), KeyError("x"), MemoryError(), AssertionError(), OSError(28, "no space"), RequestError("x"), StopIteration()],
+    [
+        ValueError("x"),
+        KeyError("x"),
+        MemoryError(),
+        AssertionError(),
+        OSError(28, "no space"),
+        RequestError("x"),
+        StopIteration(),
+    ],
     ids=repr,
 )
 def test_a_stage_that_raises_is_this_hosts_problem(error: Exception, mode: str) -> None:
@@ -380,7 +395,7 @@ def test_a_host_fault_that_a_stage_knows_keeps_its_kind() -> None:
 def test_an_interrupt_is_no_fault_of_a_stage(interrupt: type[BaseException]) -> None:
     """An interrupt goes through as it is."""
     with pytest.raises(interrupt):
-        stack_of(raising(interrupt)).compute(Message({}), SLOT)  # type: ignore[arg-type]
+        stack_of(raising(interrupt)).compute(Message({}), SLOT)
 
 
 class Broken(Act):
@@ -411,9 +426,9 @@ def test_every_stage_is_rolled_back_and_closed() -> None:
     """One stage that cannot roll back or close keeps no other from it, and is named."""
     stages = [Act(append(1)), Broken(append(2)), Act(append(3)), Broken(append(4)), Act(append(5))]
     stack = stack_of(*stages)
-    with pytest.raises(ComputeError, match="device-[24]@1"):
+    with pytest.raises(ComputeError, match=r"device-[24]@1"):
         stack.rollback(7)
-    with pytest.raises(ProcessionError, match="device-[24]@1"):
+    with pytest.raises(ProcessionError, match=r"device-[24]@1"):
         stack.close()
     assert [[7]] * 5 == [stage.rolled_back for stage in stages]
     assert [1] * 5 == [stage.closed for stage in stages]
@@ -449,9 +464,9 @@ def test_live_parts_are_kept_by_number() -> None:
     again = stack_of(fresh[0], append(2), stack_of(fresh[1], fresh[2]))
     again.restore(live.parts, Message({}))
     assert [1, 2, 3] == [tape.total for tape in fresh]
-    assert live.root == again.snapshot().root  # type: ignore[union-attr]
+    assert live.root == again.snapshot().root
     two.total = 9
-    assert live.root != stack.snapshot().root  # type: ignore[union-attr]
+    assert live.root != stack.snapshot().root
 
 
 def test_a_part_that_is_missing_is_an_error() -> None:
@@ -498,9 +513,7 @@ def binding_of(factories: Mapping[str, Factory], definition: Mapping[str, Any] |
         )
         return factory.build(asked.table, inner)
 
-    return Binding(
-        ID, Message({}), "", "stack@1.0", "", "", lambda blob: b"", lambda *asked: NOT_HANDLED, member
-    )
+    return Binding(ID, Message({}), "", "stack@1.0", "", "", lambda blob: b"", lambda *asked: NOT_HANDLED, member)
 
 
 class Placed(Act):
@@ -549,7 +562,11 @@ class Importing(Placed):
         return lambda guest: -1
 
 
-IMPORTS = {"answer@1.0": Factory(Answering), "import@1.0": Factory(Importing), "stack@1.0": Factory(lambda t, b: build_stack(StackOptions(**t), b))}
+IMPORTS = {
+    "answer@1.0": Factory(Answering),
+    "import@1.0": Factory(Importing),
+    "stack@1.0": Factory(lambda t, b: build_stack(StackOptions(**t), b)),
+}
 
 
 def test_imports_are_answered_by_the_others_in_order() -> None:

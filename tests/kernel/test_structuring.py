@@ -84,12 +84,23 @@ WELL = {
 def test_every_kind_of_option_is_structured() -> None:
     """Texts, numbers, lists, tables and bytes come in with their types."""
     expected = Options(
-        "x", 3, 2.0, True, ("a", "b"), 1, 2, Inner(1), (Inner(1), Inner(2, "b")), {"1": "a"}, Blob("id of file.wat"), [1, {"x": 2}]
+        "x",
+        3,
+        2.0,
+        True,
+        ("a", "b"),
+        1,
+        2,
+        Inner(1),
+        (Inner(1), Inner(2, "b")),
+        {"1": "a"},
+        Blob("id of file.wat"),
+        [1, {"x": 2}],
     )
     found, told = structured(Options, WELL, path="process", read_blob=read)
     assert [] == told
     assert expected == found
-    assert float is type(found.ratio)  # type: ignore[union-attr]
+    assert float is type(found.ratio)
     assert Options() == structured(Options, {}, path="", read_blob=read)[0]
 
 
@@ -109,7 +120,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a text for a map": ({"labels": "ab"}, "process.labels: 'ab' is a text; give a table"),
     "a number in a map": ({"labels": {"1": 2}}, "process.labels.1: 2 is an integer; give a text"),
     "a missing key below": ({"inner": {"label": "x"}}, "process.inner.depth: missing; add it"),
-    "a wrong key below": ({"inners": [{"depth": 1}, {"depth": "x"}]}, "process.inners[1].depth: 'x' is a text; give an integer"),
+    "a wrong key below": (
+        {"inners": [{"depth": 1}, {"depth": "x"}]},
+        "process.inners[1].depth: 'x' is a text; give an integer",
+    ),
     "an odd number": ({"even": 3}, "process.even: 3 is odd; give an even one"),
     "a file that is not there": ({"image": "gone"}, "process.image: 'gone' cannot be read"),
     "a number for a file": ({"image": 3}, "process.image: 3 is an integer; give a text"),

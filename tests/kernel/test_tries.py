@@ -89,7 +89,7 @@ def test_a_branch_splits_by_the_hash_of_the_key() -> None:
     assert [0xB, 0xA, 0x7, 0x8] == [nibble("abc", depth) for depth in range(4)]
     trie = build(rows(100))
     for index, child in enumerate(trie.children):
-        assert {index} == {nibble(key, 0) for key, _ in rows_of(child)}  # type: ignore[arg-type]
+        assert {index} == {nibble(key, 0) for key, _ in rows_of(child)}
 
 
 def test_a_change_in_many_keys_makes_few_nodes() -> None:
@@ -108,9 +108,9 @@ def test_a_change_in_many_keys_makes_few_nodes() -> None:
 def test_removing_what_is_not_there_changes_nothing() -> None:
     """A removal of an absent row leaves the bytes, and of the message the object."""
     message = Message(rows(100))
-    assert message.encoded == Message.of_rows(merged(message.table, {"x": REMOVED})).encoded  # type: ignore[arg-type]
+    assert message.encoded == Message.of_rows(merged(message.table, {"x": REMOVED})).encoded
     assert message is message.without("x", "y")
-    assert None is find(message.table, "x")  # type: ignore[arg-type]
+    assert None is find(message.table, "x")
 
 
 def test_all_rows_can_go() -> None:

@@ -107,11 +107,11 @@ class _Own:
 
 
 def _write(encoder: cbor2.CBOREncoder, held: _Own | Writable) -> None:
-    value = held.value if type(held) is _Own else held
-    if type(value) is float:
-        encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
+    value = held.value if isinstance(held, _Own) else held
+    if isinstance(value, Writable):
+        value.write_to(encoder)
     else:
-        value.write_to(encoder)  # type: ignore[union-attr]
+        encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
 
 
 def _refuse_tag(tag: cbor2.CBORTag, immutable: bool) -> NoReturn:

@@ -11,7 +11,7 @@ from procession.errors import ConfigError, ScheduleError
 try:
     import fcntl
 except ImportError:  # a platform without flock: the databases' own locks remain
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # where there is none, nothing is called
 
 
 class DataFolder:
@@ -48,8 +48,15 @@ class DataFolder:
             problem = f"cannot be used as data folder: {error.strerror}; name another with --data"
             raise ConfigError([problem], where=str(self.path)) from error
 
+    def _handle(self) -> int:
+        try:
+            return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            problem = f"its file 'lock' cannot be written: {error.strerror}; name another folder with --data"
+            raise ConfigError([problem], where=str(self.path)) from error
+
     def _locked(self) -> int:
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = self._handle()
         try:
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

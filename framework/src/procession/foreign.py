@@ -34,9 +34,14 @@ def submissions(
     """
     for index, entry in enumerate(entries):
         try:
-            yield _submission(entry, definition if index == 0 else None, trust_ids=trust_ids)
+            submission = _submission(entry, definition if index == 0 else None, trust_ids=trust_ids)
+            if submission.given and submission.given.slot != index:
+                raise _refused(
+                    f"slot {submission.given.slot} stands where slot {index} belongs", "give every slot from 0"
+                )
         except RequestError as error:
             raise error.at(f"schedule entry {index}", entry=index) from error
+        yield submission
 
 
 def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> Submission:

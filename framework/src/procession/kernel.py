@@ -108,8 +108,8 @@ class Kernel:
         """Begin the process of a definition, by default the file's; the same definition is the same process."""
         if definition is None and self.definition is None:
             raise ConfigError(["no definition; open the kernel with a file, or give one"], where="spawn")
-        message = self.definition.message if definition is None and self.definition else Message(definition or {})
-        return Process(self, self.begin(message).process)
+        given = self.definition.message if definition is None and self.definition else definition
+        return Process(self, self.begin(given if given is not None else EMPTY).process)
 
     def process(self, process_id: str) -> Process:
         """Return a process that is here. RequestError (kind ``unknown-process``) if it is not."""
@@ -133,8 +133,8 @@ class Kernel:
         """
         entries = map(bounded, submissions(schedule, definition=definition, trust_ids=trust_ids))
         first = next(entries, None)
-        if first is None or (first.given and first.given.slot):
-            raise RequestError("the schedule does not begin with slot 0, the definition", where="load", kind="message")
+        if first is None:
+            raise RequestError("the schedule is empty", where="load", remedy="slot 0 is the definition", kind="message")
         first = attrs.evolve(first, recognised_by=(first.message_id,))
         scheduler = self._prepare(definition_of(first.message, self.registry))
         page = [first]
@@ -148,7 +148,7 @@ class Kernel:
 
     # -- one process
 
-    def begin(self, definition: Message) -> Assignment:
+    def begin(self, definition: Mapping[str, Any]) -> Assignment:
         """Begin the process of a definition, or find it; the assignment of its slot 0."""
         offered = self._submission(definition)
         scheduler = self._prepare(definition_of(offered.message, self.registry))

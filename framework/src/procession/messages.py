@@ -124,11 +124,11 @@ class Message(Node, Mapping[str, Any]):
 
     def get(self, key: str | int, default: Any = None) -> Any:
         """Return the value of a public key, or the default."""
-        table = self.table
+        table: Any = self.table
         if type(table) is dict:
-            value = table.get(key, REMOVED)  # type: ignore[arg-type]  # an integer is in no table
+            value = table.get(key, REMOVED)
             return table.get(normalize_key(key), default) if value is REMOVED else value
-        return tries.find(table, normalize_key(key), default)  # type: ignore[arg-type]
+        return tries.find(table, normalize_key(key), default)
 
     def at(self, path: str, default: Any = None) -> Any:
         """Return the value behind a path of keys; a list answers to 1, 2, 3.
@@ -151,8 +151,9 @@ class Message(Node, Mapping[str, Any]):
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        known = isinstance(key, str | int) and not isinstance(key, bool)
-        return known and self.get(key, REMOVED) is not REMOVED  # type: ignore[arg-type]
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            return False
+        return self.get(key, REMOVED) is not REMOVED
 
     def items(self) -> ItemsView[str, Any]:
         """Return the rows in canonical order, a trie walked once."""

@@ -111,7 +111,8 @@ class Registry:
         provision = self._provisions[role].get(device)
         if provision is None:
             raise PluginError(self.missing(role, device), kind="unknown-device", facts={"device": device})
-        return provision.thing  # type: ignore[no-any-return]
+        found: Factory = provision.thing
+        return found
 
     @cached_property
     def keys(self) -> Mapping[str, Keys]:

@@ -110,7 +110,7 @@ def next_assignment(process: str, head: Head | None, submission: Submission, tic
         if given.slot != slot:
             raise _broken(process, slot, f"the schedule gives slot {given.slot} where slot {slot} follows")
         tick = Tick(given.timestamp, given.block_height)
-    return _chained(process, slot, head.chain if head else b"", submission, tick)
+    return _chained(process, head, submission, tick)
 
 
 def chain_value(before: bytes, assignment_fields: Message) -> bytes:
@@ -118,7 +118,7 @@ def chain_value(before: bytes, assignment_fields: Message) -> bytes:
     return sha256(before + assignment_fields.encoded).digest()
 
 
-def fields_of(process: str, slot: int, tick: Tick, path: str, message_id: str) -> Message:
+def fields_of(process: str, slot: int, tick: Tick, *, path: str, message_id: str) -> Message:
     """Return what the chain covers of an assignment."""
     return Message.of_rows(
         {
@@ -139,18 +139,19 @@ def check_chain(assignments: Iterable[Assignment], head: Head | None) -> Head | 
         if assignment.slot != slot:
             raise _broken(assignment.process, slot, f"slot {assignment.slot} stands where slot {slot} belongs")
         tick = Tick(assignment.timestamp, assignment.block_height)
-        fields = fields_of(assignment.process, slot, tick, assignment.path, assignment.message_id)
+        fields = fields_of(assignment.process, slot, tick, path=assignment.path, message_id=assignment.message_id)
         if chain_value(head.chain if head else b"", fields) != assignment.chain:
             raise _broken(assignment.process, slot, "the hash chain does not continue")
         head = Head(slot, assignment.chain)
     return head
 
 
-def _chained(process: str, slot: int, before: bytes, submission: Submission, tick: Tick) -> Assignment:
+def _chained(process: str, head: Head | None, submission: Submission, tick: Tick) -> Assignment:
+    slot = head.slot + 1 if head else 0
     path = submission.message.get("path")
     path = path if isinstance(path, str) and path else "compute"
-    fields = fields_of(process, slot, tick, path, submission.message_id)
-    chain = chain_value(before, fields)
+    fields = fields_of(process, slot, tick, path=path, message_id=submission.message_id)
+    chain = chain_value(head.chain if head else b"", fields)
     given = submission.given
     if given and given.chain is not None and given.chain != chain:
         raise _broken(process, slot, "the hash chain that came with the schedule does not continue")

@@ -164,10 +164,10 @@ class Stack:
     def answer_for(self, asking: str, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
         """Answer an import of the stage of a number, by the others in order."""
         for bound in self.stages:
-            answer = getattr(bound.stage, "answer", None)
+            answer: Answerer | None = getattr(bound.stage, "answer", None)
             found = answer(module, name, kind) if answer and bound.number != asking else NOT_HANDLED
             if not isinstance(found, NotHandled):
-                return found  # type: ignore[no-any-return]
+                return found
         return NOT_HANDLED
 
     # -- fold
@@ -346,7 +346,8 @@ def _boundary(bound: Bound, kind: type[ProcessionError]) -> Iterator[None]:
     except ProcessionError:
         raise
     except Exception as error:
-        raise kind(f"the device raised {type(error).__name__}: {error}", where=_place(bound)) from error
+        text = f"the device raised {type(error).__name__}: {error}"
+        raise kind(text, where=_place(bound), kind="device-raised") from error
 
 
 def _place(bound: Bound) -> str:
@@ -368,6 +369,6 @@ def _host_failure(error: Exception, bound: Bound, assignment: Assignment, pass_n
         f"the device raised {type(error).__name__}: {error}",
         where=place,
         kind="device-raised",
-        remedy="nothing was recorded; the log holds the traceback",
+        remedy="nothing was recorded; a retry may succeed",
         facts=facts,
     )

@@ -89,7 +89,12 @@ def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], 
     def structure(value: Any, _: Any) -> Any:
         table = _table(value)
         found: dict[str, Any] = {}
-        errors = [error for key, field in fields.items() if (error := _take(table, key, field, found, converter))]
+        errors: list[Exception] = []
+        for key, field in fields.items():
+            try:
+                found |= _taken(table, key, field, converter)
+            except (KeyError, ValueError, TypeError, cattrs.BaseValidationError) as error:
+                errors.append(error)
         if errors:
             raise cattrs.ClassValidationError(f"while structuring {cls.__name__}", errors, cls)
         return cls(**found)
@@ -97,18 +102,20 @@ def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], 
     return structure
 
 
-def _take(table: Any, key: str, field: Any, found: dict[str, Any], converter: cattrs.Converter) -> Exception | None:
+def _taken(table: Any, key: str, field: Any, converter: cattrs.Converter) -> dict[str, Any]:
+    """Return the argument that a key gives, or none where a default stands for it."""
+    if key not in table and field.default is attrs.NOTHING:
+        raise KeyError(key)
     if key not in table:
-        return KeyError(key) if field.default is attrs.NOTHING else None
+        return {}
     try:
         value = converter.structure(table[key], field.type)
         if field.validator is not None:
             field.validator(None, field, value)
     except (ValueError, TypeError, cattrs.BaseValidationError) as error:
         error.add_note(cattrs.AttributeValidationNote(f"of {key}", field.name, field.type))
-        return error
-    found[field.alias] = value
-    return None
+        raise
+    return {field.alias: value}
 
 
 def _is_tuple(kind: Any) -> bool:

@@ -83,8 +83,7 @@ def _first_steps(url: str, process: str | None) -> list[str]:
 
 
 def _chosen(settings: HttpSettings, host: str | None, port: int | None) -> HttpSettings:
-    settings = settings if host is None else attrs.evolve(settings, host=host)
-    return settings if port is None else attrs.evolve(settings, port=port)
+    return attrs.evolve(settings, host=host or settings.host, port=settings.port if port is None else port)
 
 
 @contextmanager

@@ -209,6 +209,8 @@ class Connection(HttpToolsProtocol):
         self._write_last(b"" if begun else self._headless(error))
 
     def _write_last(self, content: bytes) -> None:
+        if self.transport.is_closing():
+            return
         self.transport.write(content)
         self.transport.write_eof()
         self.flow.resume_reading()

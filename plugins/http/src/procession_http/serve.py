@@ -43,9 +43,9 @@ def listen(settings: HttpSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        place = f"port {settings.port} of {settings.host}"
-        problem = f"cannot listen on {place}: {error.strerror or error}; give another --host or --port"
+    except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        problem = f"cannot listen on port {settings.port} of {settings.host}: {reason}; give another --host or --port"
         raise ConfigError([problem], where="serve") from error
 
 

@@ -19,6 +19,11 @@ from procession.structuring import structured
 TABLE = "http"
 
 
+def _is_host(settings: object, attribute: object, value: str) -> None:
+    if not value:
+        raise ValueError("names nothing; give an address of this machine, 0.0.0.0 for all")
+
+
 def _is_port(settings: object, attribute: object, value: int) -> None:
     if not 0 <= value <= 65535:
         raise ValueError(f"{value} is no port; give 0 (any that is free) to 65535")
@@ -52,7 +57,7 @@ class HttpSettings:
     ``bodies_limit`` are the bytes of all bodies held at once, ``requests`` those that run or wait for a thread.
     """
 
-    host: str = "127.0.0.1"
+    host: str = attrs.field(default="127.0.0.1", validator=_is_host)
     port: int = attrs.field(default=8734, validator=_is_port)
     body_limit: int = _count(16 << 20)
     bodies_limit: int = _count(256 << 20)

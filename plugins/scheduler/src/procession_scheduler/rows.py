@@ -168,7 +168,7 @@ def _chain_before(db: apsw.Connection, key: int, last: Assignment) -> bytes:
 
 def _chain(last: Assignment, before: bytes) -> bytes:
     tick = Tick(last.timestamp, last.block_height)
-    return chain_value(before, fields_of(last.process, last.slot, tick, last.path, last.message_id))
+    return chain_value(before, fields_of(last.process, last.slot, tick, path=last.path, message_id=last.message_id))
 
 
 def _message(content: bytes) -> Message:

@@ -1,4 +1,4 @@
-"""Benchmarks: ours and the peer side by side in one run, interleaved; medians, spread and ratios, never an assertion."""
+"""Benchmarks: ours and the peer side by side in one run, interleaved; medians, spread, ratios, and no assertion."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from measuring import Row, folder_bytes
 from peers import ES_BATCH, ES_BYTES, ES_ONE, FDATASYNC
+
 from procession import Factory, Kernel, Ok, Process, PureStage, hookimpl
 from procession.definitions import definition_of
 from procession.machine import Policy, initial_state, transition

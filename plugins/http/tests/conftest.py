@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +20,6 @@ import pytest
 LAUNCHER = Path(__file__).with_name("launcher.py")
 GENEROUS = 60.0  # seconds within which anything that happens at all has happened
 DEFINITION = {"type": "Process", "device": "process@1.0", "device-stack": ["tally@1.0"]}
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + GENEROUS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.02)
 
 
 @attrs.frozen

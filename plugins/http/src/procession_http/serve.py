@@ -44,7 +44,7 @@ def listen(settings: HttpSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         problem = f"cannot listen on port {settings.port} of {settings.host}: {reason}; give another --host or --port"
         raise ConfigError([problem], where="serve") from error
 

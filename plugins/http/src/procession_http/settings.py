@@ -60,7 +60,7 @@ class HttpSettings:
     host: str = attrs.field(default="127.0.0.1", validator=_is_host)
     port: int = attrs.field(default=8734, validator=_is_port)
     body_limit: int = _count(16 << 20)
-    bodies_limit: int = _count(256 << 20)
+    bodies_limit: int = _count(128 << 20)
     header_limit: int = _count(64 << 10)
     header_count: int = _count(256)
     head_timeout: str = _wait("10s")

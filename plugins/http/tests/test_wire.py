@@ -121,6 +121,8 @@ def error_of(reply: Reply) -> dict[str, Any]:
         (500, ScheduleError("x", kind="damaged-schedule")),
         (503, ScheduleError("x", kind="locked")),
         (503, ScheduleError("x", kind="closed")),
+        (503, ScheduleError("x", kind="deadline")),
+        (503, ScheduleError("x", kind="stopped")),
         (507, ScheduleError("x", kind="disk-full")),
         (500, ComputeError("x", kind="device-raised")),
         (503, ComputeError("x", kind="deadline")),

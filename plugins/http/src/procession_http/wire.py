@@ -69,7 +69,7 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
     },
     ConfigError: {"": 400},
     PluginError: {"": 500, "unknown-device": 501},
-    ScheduleError: {"": 500, "closed": 503, "locked": 503, "disk-full": 507},
+    ScheduleError: {"": 500, "closed": 503, "locked": 503, "deadline": 503, "stopped": 503, "disk-full": 507},
     ComputeError: {"": 500, "busy": 503, "deadline": 503, "quarantined": 503, "stopping": 503, "disk-full": 507},
     CacheError: {"": 500, "closed": 503, "locked": 503, "disk-full": 507},
     SnapshotError: {"": 500, "disk-full": 507},

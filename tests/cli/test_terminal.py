@@ -107,6 +107,11 @@ def test_a_closed_pipe_ends_quietly(shell: Shell) -> None:
         assert (b"", 141) == (program.stderr.read(), program.wait(SECONDS))
 
 
+def hear_interrupts() -> None:
+    """Hear SIGINT also where the tests themselves run in the background of a shell, which has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_in_one_line(slow: list[str]) -> None:
     """An interrupted run says so, without a traceback, with the code that shells know."""
     with subprocess.Popen(
@@ -116,6 +121,7 @@ def test_ctrl_c_ends_in_one_line(slow: list[str]) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        preexec_fn=hear_interrupts,
     ) as program:
         assert program.stderr is not None
         assert "at slot 0\n" == program.stderr.readline()

@@ -121,7 +121,7 @@ def test_ctrl_c_ends_in_one_line(slow: list[str]) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
-        preexec_fn=hear_interrupts,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - no other thread runs in this test
     ) as program:
         assert program.stderr is not None
         assert "at slot 0\n" == program.stderr.readline()

@@ -29,7 +29,9 @@ from aos.process import (
 from determinism.golden import written
 from determinism.traces import line, rooted_line, states, trace, without_roots
 from procession import Kernel, Process
+from procession.cli.lines import entry_of
 from procession.ids import to_id
+from procession.jsons import to_json
 from procession.testing import SteppingClock, command_line, kill_at, python
 
 HALF = 33  # the slot after which the session is stopped
@@ -43,6 +45,7 @@ OPENINGS = [
     "local _, n = coroutine.resume(co, 7) return n",
     'error("boom")',
     "return coroutine.status(co)",
+    "return os.time()",
 ]
 
 _PART = "import sys; from aos.test_aos_process import part; part(*sys.argv[1:])"
@@ -79,12 +82,18 @@ def driven(module: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 @pytest.fixture(scope="module")
-def expected(module: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the trace of the session, slot by slot with live roots, as one program gives it that never stops."""
-    folder = tmp_path_factory.mktemp("expected")
+def uninterrupted(module: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Return the process of the session, in one program that never stops."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     definition_file(folder, module)
     with session_kernel(folder) as kernel:
-        return trace(load_session(kernel, LAST))
+        yield load_session(kernel, LAST)
+
+
+@pytest.fixture(scope="module")
+def expected(uninterrupted: Process) -> list[str]:
+    """Return the trace of the session, slot by slot with live roots."""
+    return trace(uninterrupted)
 
 
 def part(folder: str, upto: str, ending: str) -> None:
@@ -153,23 +162,21 @@ def said_by(*arguments: str) -> str:
     return done.stdout
 
 
-def test_an_exported_schedule_is_imported_again(module: Path, tmp_path: Path) -> None:
-    """What `log --jsonl` prints of a process is taken up elsewhere, to the same chain and the same state."""
-    toml, file, data = definition_file(tmp_path, module), tmp_path / "exported.jsonl", str(tmp_path / "elsewhere")
-    with session_kernel(tmp_path) as kernel:
-        process = load_session(kernel, HALF)
-        chain, state = to_id(process.head.chain), process.now().id
-    file.write_text(said_by("log", PROCESS, "--jsonl", "--data", str(tmp_path / "data")), "utf-8")
-    imported = run("import", str(file), "--definition", str(toml), "--trust-ids", "--data", data, "--json")
-    assert chain == imported["chain"]
+def test_an_exported_schedule_is_imported_again(recorded: Process, module: Path, tmp_path: Path) -> None:
+    """What a log says of a process is taken up elsewhere, to the same chain and the same state."""
+    toml, file, data = definition_file(tmp_path, module), tmp_path / "exported.jsonl", tmp_path / "data"
+    file.write_text("\n".join(to_json(entry_of(one.as_message())) for one in recorded.log()), "utf-8")
+    imported = run("import", str(file), "--definition", str(toml), "--trust-ids", "--data", str(data), "--json")
+    assert to_id(recorded.head.chain) == imported["chain"]
+    assert file.read_text("utf-8") == said_by("log", PROCESS, "--jsonl", "--data", str(data)).rstrip("\n")
     with Kernel.open(data=data) as kernel:
-        assert state == kernel.process(PROCESS).now().id
+        assert recorded.now().id == kernel.process(PROCESS).now().id
 
 
 # -- messages of our own scheduler
 
 
-@pytest.mark.parametrize(("slot", "data"), [(1, "2"), (2, "3"), (5, "3"), (6, "21"), (8, "suspended"), (9, "")])
+@pytest.mark.parametrize(("slot", "data"), [(1, "2"), (2, "3"), (5, "3"), (6, "21"), (8, "suspended"), (10, "")])
 def test_a_process_answers_our_own_messages(slot: int, data: str, driven: Process) -> None:
     """Evaluations, handlers and a coroutine that lives from slot to slot answer as AOS does."""
     assert data == driven.compute(slot).at("results/data")
@@ -192,19 +199,16 @@ def test_the_outbox_is_browsed_by_path(driven: Process) -> None:
     assert "" == ask(f"/{driven.id}/now/results/data")
 
 
-def test_the_clock_of_the_module_is_the_schedule(module: Path, tmp_path: Path) -> None:
+def test_the_clock_of_the_module_is_the_schedule(driven: Process) -> None:
     """The time that the module sees is the timestamp of the assignment."""
-    clock = SteppingClock(timestamp=1_234_567_890_123, step=1000)
-    with Kernel.open(definition_file(tmp_path, module), data=tmp_path / "data", clock=clock) as kernel:
-        process = kernel.spawn()
-        assignment = process.schedule({"action": "Eval", "data": "return os.time()"})
-        assert str(assignment.timestamp) == process.compute(assignment.slot).at("results/data")
+    (asked,) = driven.log(9, 9)
+    assert str(asked.timestamp) == driven.compute(9).at("results/data")
 
 
 def test_a_replay_of_our_own_schedule_agrees(driven: Process) -> None:
     """Every stored state of the driven process is found again from slot 0."""
     driven.now()
-    assert [(slot, True) for slot in range(10)] == [(row.slot, row.agrees) for row in driven.replay()]
+    assert [(slot, True) for slot in range(11)] == [(row.slot, row.agrees) for row in driven.replay()]
 
 
 def test_a_guest_that_never_ends_is_stopped(module: Path, tmp_path: Path) -> None:
@@ -229,12 +233,9 @@ def test_the_golden_trace_is_found_again(expected: list[str]) -> None:
     assert written()["aos"] == expected
 
 
-def test_the_session_is_worth_stopping(expected: list[str], module: Path, tmp_path: Path) -> None:
+def test_the_session_is_worth_stopping(expected: list[str], uninterrupted: Process) -> None:
     """A coroutine yields before and after the stop, messages are sent, errors told, and no slot is refused."""
-    definition_file(tmp_path, module)
-    with session_kernel(tmp_path) as kernel:
-        process = load_session(kernel, LAST)
-        results = [process.compute(slot)["results"] for slot in range(LAST + 1)]
+    results = [uninterrupted.compute(slot)["results"] for slot in range(LAST + 1)]
     assert ["1", "2", "7"] == [results[slot]["data"] for slot in (3, 4, 14)]
     assert 6 == sum(len(result["outbox"]) for result in results)
     assert 12 == sum("error" in result["raw"] for result in results)

@@ -21,18 +21,30 @@ def written() -> Mapping[str, Sequence[str]]:
     return found
 
 
-def computed() -> dict[str, list[str]]:
-    """Return the trace of the mixed process as it is computed now, its id and the head of its chain in front."""
+def computed(shape: str) -> list[str]:
+    """Return the trace of a shape of the mixed process as it is computed now."""
     from determinism.traces import load, mixed_kernel, trace
+
+    with tempfile.TemporaryDirectory() as folder, mixed_kernel(Path(folder), shape=shape) as kernel:
+        return trace(load(kernel))
+
+
+def heads() -> list[str]:
+    """Return the ids and the heads of the chains of all shapes; nothing is computed for them."""
+    from determinism.mixed import SHAPES
+    from determinism.traces import load, mixed_kernel
     from procession.ids import to_id
 
-    with tempfile.TemporaryDirectory() as folder, mixed_kernel(Path(folder)) as kernel:
-        process = load(kernel)
-        return {"mixed": [f"{process.id} {to_id(process.head.chain)}", *trace(process)]}
+    found = []
+    for shape in SHAPES:
+        with tempfile.TemporaryDirectory() as folder, mixed_kernel(Path(folder), shape=shape) as kernel:
+            process = load(kernel)
+            found.append(f"{shape}: {process.id} {to_id(process.head.chain)}")
+    return found
 
 
-def computed_with_aos() -> dict[str, list[str]]:
-    """Return all traces as they are computed now; that of AOS takes npm to fetch the module with."""
+def aos() -> list[str]:
+    """Return the trace of the AOS session as it is computed now; it takes npm to fetch the module with."""
     from aos.module import aos_module
     from aos.process import LAST, definition_file, load_session, session_kernel
     from determinism.traces import trace
@@ -40,9 +52,16 @@ def computed_with_aos() -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         definition_file(Path(folder), aos_module())
         with session_kernel(Path(folder)) as kernel:
-            return {**computed(), "aos": trace(load_session(kernel, LAST))}
+            return trace(load_session(kernel, LAST))
+
+
+def everything() -> dict[str, list[str]]:
+    """Return all that is written down."""
+    from determinism.mixed import SHAPES
+
+    return {"heads": heads(), **{shape: computed(shape) for shape in SHAPES}, "aos": aos()}
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(GOLDEN.parents[1]))
-    GOLDEN.write_text(json.dumps(computed_with_aos(), indent=1) + "\n", "utf-8")
+    GOLDEN.write_text(json.dumps(everything(), indent=1) + "\n", "utf-8")

@@ -12,26 +12,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+OWNER = "Owner-0000000000000000000000000000000000000"
 WAT = Path(__file__).with_name("mixed.wat")
 
-_DEFINITION = """
-[process]
-name = "mixed"
+_GUEST = '{ device = "wasm-64@1.0", image = "mixed.wat", fuel = 2_000_000, memory-limit = 2_097_152 }'
+_LIVE = f'"test-device@1.0", "wasi@1.0", {_GUEST}'
+
+# What makes the shapes of the process: one stack, a stack in a stack, a map, two guests, one that halts.
+SHAPES: Mapping[str, str] = {
+    "mixed": f"""
 passes = 2
 output-prefix = "wasm"
 patch-from = "results/outbox"
 patch-to = "kept"
 dedup-limit = 12
 on-failure = "record"
+device-stack = ["dedup@1.0", {_LIVE}, "write@1.0", "patch@1.0", "multipass@1.0"]
+""",
+    "nested": f"""
+passes = 2
+output-prefix = "wasm"
 device-stack = [
-  "dedup@1.0",
-  "test-device@1.0",
-  "wasi@1.0",
-  {{ device = "wasm-64@1.0", image = "{image}", fuel = 2_000_000, memory-limit = 2_097_152 }},
+  {{ device = "stack@1.0", output-prefix = "inner", device-stack = [{_LIVE}] }},
   "write@1.0",
-  "patch@1.0",
   "multipass@1.0",
 ]
+""",
+    "map": f"""
+mode = "Map"
+device-stack = [{_LIVE}, "write@1.0"]
+""",
+    "two guests": f"""
+device-stack = [{_LIVE}, {_GUEST.replace("2_000_000", "100_000")}, "write@1.0"]
+""",
+    "halting": f'''
+on-failure = "halt"
+halt-release = ["{OWNER}"]
+device-stack = [{_LIVE}, "write@1.0"]
+''',
+}
+
+_DEFINITION = """
+[process]
+name = "{shape}"
+{rows}
 
 [process.tags]
 note = "Grüße, 世界 🌍"
@@ -41,17 +65,18 @@ limits = {{ least = -1, share = 0.1, deep = {{ deeper = [1, "two", [3.0, true]] 
 """
 
 
-def definition_file(folder: Path, *, host: str = "") -> Path:
-    """Write the definition with a ``[host]`` table as TOML text, and its image beside it, and return its path."""
+def definition_file(folder: Path, *, shape: str = "mixed", host: str = "") -> Path:
+    """Write the definition of a shape with a ``[host]`` table, and its image beside it, and return its path."""
     (folder / WAT.name).write_bytes(WAT.read_bytes())
     file = folder / "mixed.toml"
-    file.write_text(_DEFINITION.format(image=WAT.name, host=host), "utf-8")
+    file.write_text(_DEFINITION.format(shape=shape, rows=SHAPES[shape], host=host), "utf-8")
     return file
 
 
-def schedule() -> list[dict[str, Any]]:
+def schedule(shape: str = "mixed") -> list[dict[str, Any]]:
     """Return the schedule, as one that was made elsewhere; its slot 0 takes all its keys from the definition."""
-    messages: list[Mapping[str, Any]] = [{}, *_calls(), *_failures(), *_values(), *_repeats(), *_patches()]
+    rest = _halts() if shape == "halting" else [*_failures(), *_values(), *_repeats(), *_patches()]
+    messages: list[Mapping[str, Any]] = [{}, *_calls(), *rest]
     return [
         {
             "slot": slot,
@@ -123,3 +148,17 @@ def _patches() -> list[dict[str, Any]]:
         "3": {"method": "PATCH", "prices": {"apple": 4}},
     }
     return [{"write": {"results": {"outbox": outbox}}}, {"write": {"results": {"outbox": {"1": {"target": "x"}}}}}, {}]
+
+
+def _halts() -> list[dict[str, Any]]:
+    failing = [_call("stop"), _call("spin"), {"refuse": True}]
+    halted = [_call("add", 1), _release(1, "a stranger"), _call("spread", 1)]
+    return [
+        message
+        for number, failure in enumerate(failing, 2)
+        for message in (failure, *halted, _release(number, OWNER), _call("add", number))
+    ]
+
+
+def _release(number: int, owner: str) -> dict[str, Any]:
+    return {"Id": f"Release-{number:034d}0", "Owner": owner, "Tags": [{"name": "Action", "value": "release"}]}

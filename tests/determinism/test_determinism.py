@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from determinism.mixed import schedule
+from determinism.golden import written
+from determinism.mixed import SHAPES, schedule
 from determinism.traces import (
     PLUGINS,
     load,
@@ -172,6 +173,22 @@ def test_a_restart_after_every_slot_changes_nothing(every: int, expected: list[s
     for slot in range(LAST + 1):
         with mixed_kernel(tmp_path, host=f"[host.snapshots]\nevery = {every}") as kernel:
             lines.append(rooted_line(load(kernel, slot), slot))
+    assert expected == lines
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "mixed"])
+def test_other_shapes_keep_to_it_too(shape: str, tmp_path: Path) -> None:
+    """Stacks in stacks, maps, two guests and a halt, stopped now and then, come to what was written down."""
+    host = "[host.snapshots]\nevery = 3\n[host.cache]\nkeep = []"
+    expected, lines = written()[shape], []
+    while len(lines) < len(expected):
+        with mixed_kernel(tmp_path, shape=shape, host=host) as kernel:
+            process, stop = load(kernel), min(len(lines) + 4, len(expected))
+            lines += [rooted_line(process, slot) for slot in range(len(lines), stop)]
+    with mixed_kernel(tmp_path, shape=shape, host=host) as kernel:
+        process = load(kernel)
+        assert without_roots(expected) == states(process, range(len(expected) - 1, -1, -1))
+        assert all(row.agrees for row in process.replay())
     assert expected == lines
 
 

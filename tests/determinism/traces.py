@@ -38,6 +38,7 @@ _START = "import sys; from determinism.traces import main; main(*sys.argv[1:])"
 def mixed_kernel(
     folder: Path,
     *,
+    shape: str = "mixed",
     host: str = "",
     plugins: Iterable[str] = PLUGINS,
     discover: bool = False,
@@ -45,16 +46,18 @@ def mixed_kernel(
 ) -> Iterator[Kernel]:
     """Open a kernel on ``folder/data`` for the mixed process, with plugins in the order given."""
     modules = [importlib.import_module(name) for name in (*plugins, DEVICES)]
-    file = definition_file(folder, host=host)
+    file = definition_file(folder, shape=shape, host=host)
     data = folder / "data"
     with Kernel.open(file, data=data, plugins=modules, discover=discover, read_only=read_only) as kernel:
         yield kernel
 
 
 def load(kernel: Kernel, upto: int | None = None) -> Process:
-    """Take up the schedule of the mixed process, or its first slots."""
+    """Take up the schedule of a kernel's mixed process, or its first slots."""
     assert kernel.definition is not None
-    return kernel.load(schedule()[: None if upto is None else upto + 1], definition=kernel.definition.message)
+    definition = kernel.definition.message
+    entries = schedule(definition["name"])[: None if upto is None else upto + 1]
+    return kernel.load(entries, definition=definition, trust_ids=True)
 
 
 def line(state: Message, live_root: str = "") -> str:

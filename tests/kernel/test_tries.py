@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from procession import UNSET, Message
 from procession.messages import EMPTY, encode
-from procession.tries import FLAT_LIMIT, LEAF_LIMIT, REMOVED, Branch, Leaf, Node, build, find, merged, nibble, rows_of
+from procession.tries import (
+    FLAT_LIMIT,
+    INLINE_LIMIT,
+    LEAF_LIMIT,
+    REMOVED,
+    WIDTH,
+    Branch,
+    Leaf,
+    Node,
+    build,
+    find,
+    merged,
+    nibble,
+    rows_of,
+)
 
 keys = st.text("abcdefgh", min_size=1, max_size=4)
 BOUNDARIES = [1, LEAF_LIMIT, LEAF_LIMIT + 1, FLAT_LIMIT - 1, FLAT_LIMIT, FLAT_LIMIT + 1, FLAT_LIMIT + 2, 500]
@@ -82,6 +96,24 @@ def test_leaves_and_branches_keep_their_limits() -> None:
         elif isinstance(node, Branch):
             assert node.count > LEAF_LIMIT
             assert node.count == len(dict(rows_of(node)))
+
+
+def test_the_limits_are_in_every_id() -> None:
+    """Where maps become tries and parts become links decides ids, so it never changes."""
+    assert (64, 32, 16, 256) == (FLAT_LIMIT, LEAF_LIMIT, WIDTH, INLINE_LIMIT)
+    assert "ukgc-puWEw0v_I-BepBrcEThBStnlIjvhKVKZrQh4OI" == Message(rows(65)).id
+    assert (
+        "qCKWB-2sfka8K3ZGGWYlrhq__yix51d9_O0Bz7D3ASI"
+        == Message({"rows": rows(5000), "list": [rows(33)], "part": {"data": "x" * 300}}).id
+    )
+
+
+def test_what_is_clean_is_known_to_be() -> None:
+    """After a message was made public, every node of it says so, and the nodes of the next state that it shares too."""
+    message = Message({"rows": {key: {"n": n} for key, n in rows(500).items()}}).public()
+    assert all(node.clean for node in below(message))
+    changed = message.put("rows/key-7", 1)
+    assert sum(not node.clean for node in below(changed)) <= 5
 
 
 def test_a_branch_splits_by_the_hash_of_the_key() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from procession.ids import from_id
 from procession.results import Batch, Record
 from procession.roles import Fail, Live, Ok, Verdict
 from procession.schedules import Assignment
-from procession.stored import Source, message_of
+from procession.stored import Source, message_of, unsaved_nodes
 from procession.testing.fakes import MemoryCache, MemoryHost
+from procession.tries import Node
 
 BIG = "x" * 300  # makes a part that is stored by itself
 
@@ -216,6 +217,24 @@ def test_a_slot_costs_what_it_changed(shop: Opened) -> None:
     one.vault.puts.clear()
     process.now()
     assert sum(len(batch.blobs) for batch in one.vault.puts) <= 6
+
+
+def test_a_batch_looks_at_each_node_once(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier slot of a batch will write is not looked at again for the later ones."""
+    seen: list[Node] = []
+
+    def looking(root: Node, saved: Container[object]) -> Iterator[Node]:
+        for node in unsaved_nodes(root, saved):
+            seen.append(node)
+            yield node
+
+    def fold(state: Message, assignment: Assignment, n: int) -> Verdict:
+        return Ok(state.put("table", {f"{n}": n for n in range(2000)}) if assignment.slot == 0 else state)
+
+    monkeypatch.setattr("procession.batches.unsaved_nodes", looking)
+    one = shop(fold=fold)
+    filled(one.open(), 50).now()
+    assert len(seen) == len({id(node) for node in seen}) < 400
 
 
 # -- the live state, and slots of the past
@@ -733,27 +752,37 @@ def test_a_deadline_that_a_device_makes_up_is_its_own_fault(shop: Opened) -> Non
     assert [1, 1] == [stage.closed for stage in one.built]
 
 
-def test_many_callers_of_one_slot_cost_one_computation(shop: Opened) -> None:
+@pytest.mark.parametrize("text", [COUNTING + NEVER, TAPES + NEVER])
+def test_many_callers_of_one_slot_cost_one_computation(
+    shop: Opened, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     """Callers who ask for the same slot at the same time get the same state, and each slot is computed once."""
-    begin = threading.Barrier(17)
+    callers, everybody = iter(range(16)), threading.Event()
+    get = Vault.get
+
+    def counting(vault: Vault, process: str, slot: int) -> Record | None:
+        if slot == 50 and next(callers, 15) == 15:
+            everybody.set()  # all of them have looked into the store, and found nothing
+        return get(vault, process, slot)
+
+    class Waiting(Tape):
+        def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
+            assert everybody.wait(30)
+            return super().compute(state, assignment, pass_number)
 
     def fold(state: Message, assignment: Assignment, n: int) -> Verdict:
+        assert everybody.wait(30)
         return count(state, assignment, n)
 
-    one = shop(fold=fold)
+    monkeypatch.setattr(Vault, "get", counting)
+    one = shop(text, fold=fold, kind=Waiting if "tape" in text else None)
     process = filled(one.open(), 50)
     found: list[str] = []
-
-    def ask() -> None:
-        begin.wait(30)
-        found.append(process.compute(50).id)
-
-    threads = [threading.Thread(target=ask) for _ in range(16)]
+    threads = [threading.Thread(target=lambda: found.append(process.compute(50).id)) for _ in range(16)]
     for thread in threads:
         thread.start()
-    begin.wait(30)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert 16 == len(found)
     assert 1 == len(set(found))
     assert list(range(51)) == one.steps

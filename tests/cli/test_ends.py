@@ -37,6 +37,7 @@ from procession.folders import DataFolder
         (ScheduleError("x", kind="locked"), 5),
         (CacheError("x", kind="locked"), 5),
         (ScheduleError("x"), 6),
+        (ScheduleError("x", kind="broken-schedule"), 4),
         (PluginError("x"), 6),
         (ComputeError("x"), 6),
         (CacheError("x"), 6),

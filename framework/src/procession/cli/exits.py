@@ -57,6 +57,7 @@ BY_KIND: Mapping[str, int] = MappingProxyType(
         "missing": NOT_FOUND,
         "missing-blob": NOT_FOUND,
         "locked": LOCKED,
+        "broken-schedule": BAD_INPUT,  # of a schedule made elsewhere
         "deadline": DEADLINE,
     }
 )

@@ -28,12 +28,18 @@ TagHook = Callable[[cbor2.CBORTag, bool], object]
 
 
 class Writable:
-    """Be what ``dumps`` takes beside plain values: something that writes itself, map or not."""
+    """Be what ``dumps`` takes beside plain values: something that has bytes of its own, map or not."""
 
     __slots__ = ()
 
-    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
-        """Write one CBOR item."""
+    @property
+    def link(self) -> bytes | None:
+        """Return the digest that stands for this where it is held; None where its bytes do."""
+        raise NotImplementedError
+
+    @property
+    def encoded(self) -> bytes:
+        """Return the canonical bytes."""
         raise NotImplementedError
 
 
@@ -43,7 +49,22 @@ def dumps(value: object) -> bytes:
     >>> dumps({"a": [True, None], "b": 1.5}).hex()
     'a2616182f5f66162f93e00'
     """
-    return cbor2.dumps(_written(value), default=_write)
+    return cbor2.dumps(held(value), default=_write)
+
+
+def held(value: Any) -> Any:
+    """Return what the library is given for a value: it would take a message for a map, and floats are its longest."""
+    kind = type(value)
+    if kind in _NATIVE:
+        return value
+    if kind is dict:
+        return {key: item if type(item) in _NATIVE else held(item) for key, item in value.items()}
+    if kind is tuple or kind is list:
+        return [item if type(item) in _NATIVE else held(item) for item in value]
+    if isinstance(value, Writable):
+        digest = value.link
+        return _Own(value) if digest is None else cbor2.CBORTag(LINK_TAG, digest)
+    return _Own(value) if kind is float else value
 
 
 def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None, depth: int = MAX_DEPTH) -> object:
@@ -85,18 +106,6 @@ def checked_integer(number: int) -> int:
     return int(number)
 
 
-def _written(value: Any) -> Any:
-    """Return what the library is given for a value: it would take a message for a map, and floats are its longest."""
-    kind = type(value)
-    if kind in _NATIVE:
-        return value
-    if kind is dict:
-        return {key: item if type(item) in _NATIVE else _written(item) for key, item in value.items()}
-    if kind is tuple or kind is list:
-        return [item if type(item) in _NATIVE else _written(item) for item in value]
-    return _Own(value) if kind is float or isinstance(value, Writable) else value
-
-
 class _Own:
     """Keep a value from the library until ``_write`` is asked for it."""
 
@@ -106,12 +115,10 @@ class _Own:
         self.value = value
 
 
-def _write(encoder: cbor2.CBOREncoder, held: _Own | Writable) -> None:
-    value = held.value if isinstance(held, _Own) else held
-    if isinstance(value, Writable):
-        value.write_to(encoder)
-    else:
-        encoder.write(cbor2.dumps(value, canonical=True))  # the shortest exact form, one NaN
+def _write(encoder: cbor2.CBOREncoder, own: _Own) -> None:
+    value = own.value
+    # of a float, the shortest exact form, and one NaN
+    encoder.write(value.encoded if isinstance(value, Writable) else cbor2.dumps(value, canonical=True))
 
 
 def _refuse_tag(tag: cbor2.CBORTag, immutable: bool) -> NoReturn:

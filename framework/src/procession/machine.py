@@ -17,10 +17,11 @@ import attrs
 
 from procession.commitments import committers, without_commitments
 from procession.errors import PluginError
-from procession.messages import EMPTY, UNSET, Message
+from procession.messages import EMPTY, Message
 from procession.results import Failure, Result
 from procession.roles import Fail, NotHandled, Ok, Pass, Skip, Stage, Verdict
 from procession.schedules import Assignment
+from procession.tries import REMOVED
 
 DEVICE = "process@1.0"
 RECORD = "record"
@@ -49,7 +50,7 @@ def transition(stage: Stage, state: Message, assignment: Assignment, policy: Pol
     halted = state.get("halted")
     if halted is not None:
         return _while_halted(state, assignment, policy)
-    verdict = _run(stage, state.without("results"), assignment)
+    verdict = _run(stage, state.with_rows({"results": REMOVED}), assignment)
     if isinstance(verdict, Fail):
         stage.rollback(assignment.slot)
         return _failed(state, assignment, verdict, policy)
@@ -85,9 +86,9 @@ def _finished(before: Message, after: Message, assignment: Assignment) -> Result
         "device": DEVICE,
         "initialized": "true",
         "at-slot": assignment.slot,
-        "halted": UNSET,
+        "halted": REMOVED,
     }
-    return Result(assignment.slot, after.public().set(own, explicit=True))
+    return Result(assignment.slot, after.public().with_rows(own))
 
 
 def _failed(state: Message, assignment: Assignment, verdict: Fail, policy: Policy) -> Result:

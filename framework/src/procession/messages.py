@@ -194,7 +194,11 @@ class Message(Node, Mapping[str, Any]):
     def without(self, *keys: str) -> Message:
         """Return this message without some keys of its first level."""
         present = {normalize_key(key): REMOVED for key in keys if key in self}
-        return self._replaced(present) if present else self
+        return self.with_rows(present) if present else self
+
+    def with_rows(self, rows: Rows) -> Message:
+        """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
+        return Message.of_rows(tries.replaced(self.table, rows), self._private)
 
     def public(self) -> Message:
         """Return this message without its private rows, nor any below; what was clean once is not looked at again."""
@@ -259,7 +263,7 @@ class Message(Node, Mapping[str, Any]):
             key = normalize_key(key)
             if value is not UNDEFINED and not is_private(key):
                 rows[key] = self._merged_value(key, value, explicit, depth)
-        return self._replaced(rows)
+        return self.with_rows(rows)
 
     def _merged_value(self, key: str, value: Any, explicit: bool, depth: int) -> Any:
         if value is UNSET:
@@ -276,12 +280,9 @@ class Message(Node, Mapping[str, Any]):
         if is_private(key):
             return self
         if depth == len(parts):
-            return self._replaced({key: REMOVED if value is UNSET else freeze(value)})
+            return self.with_rows({key: REMOVED if value is UNSET else freeze(value)})
         below = self.get(key)
-        return self._replaced({key: (below if isinstance(below, Message) else EMPTY)._put(parts, value, depth + 1)})
-
-    def _replaced(self, changes: Rows) -> Message:
-        return Message.of_rows(tries.replaced(self.table, changes), self._private)
+        return self.with_rows({key: (below if isinstance(below, Message) else EMPTY)._put(parts, value, depth + 1)})
 
 
 def value_below(value: Any, part: str, default: Any = None) -> Any:

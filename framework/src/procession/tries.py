@@ -16,7 +16,7 @@ from typing import Any
 
 import cbor2
 
-from procession.canonical import BRANCH_TAG, LINK_TAG, Writable, dumps
+from procession.canonical import BRANCH_TAG, Writable, dumps, held
 
 INLINE_LIMIT = 256  # bytes of a node that is written inside its parent
 FLAT_LIMIT = 64  # rows of a message that is one flat map
@@ -57,12 +57,10 @@ class Node(Writable):
         """Tell whether a parent holds this node as a link."""
         return len(self.encoded) > INLINE_LIMIT
 
-    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
-        """Write this node as its parent holds it: inline when small, else a link."""
-        if self.linked:
-            encoder.encode(cbor2.CBORTag(LINK_TAG, self.digest))
-        else:
-            encoder.write(self.encoded)
+    @property
+    def link(self) -> bytes | None:
+        """Return the digest where a parent holds this node as a link; a small one is held inline."""
+        return self.digest if self.linked else None
 
     def nodes_below(self) -> Iterable[Node]:
         """Return the nodes that this one holds directly, inline or linked."""
@@ -104,7 +102,7 @@ class Branch(Node):
         return [child for child in self.children if isinstance(child, Node)]
 
     def _encode(self) -> bytes:
-        return dumps(cbor2.CBORTag(BRANCH_TAG, [self.count, list(self.children)]))
+        return dumps(cbor2.CBORTag(BRANCH_TAG, [self.count, held(self.children)]))
 
 
 class Stub(Writable):
@@ -123,9 +121,15 @@ class Stub(Writable):
             self.target = self._load(self.digest)
         return self.target
 
-    def write_to(self, encoder: cbor2.CBOREncoder) -> None:
-        """Write the link that this stub was read from."""
-        encoder.encode(cbor2.CBORTag(LINK_TAG, self.digest))
+    @property
+    def link(self) -> bytes:
+        """Return the digest of the link that this stub was read from."""
+        return self.digest
+
+    @property
+    def encoded(self) -> bytes:
+        """Return the bytes of the node."""
+        return self.node().encoded
 
 
 Child = Leaf | Branch | Stub | None
@@ -139,7 +143,12 @@ def order(key: str) -> tuple[int, str]:
 
 def in_order(rows: Iterable[tuple[str, Any]]) -> Rows:
     """Return rows in canonical order."""
-    return dict(sorted(rows, key=lambda row: order(row[0])))
+    return dict(sorted(rows, key=_row_order))
+
+
+def _row_order(row: tuple[str, Any]) -> tuple[int, str]:
+    key = row[0]  # as ``order`` says, in one call a row
+    return len(key) if key.isascii() else len(key.encode()), key
 
 
 def nodes_in(values: Iterable[Any]) -> list[Node]:

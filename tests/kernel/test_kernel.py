@@ -125,6 +125,16 @@ def test_a_device_that_does_not_build_begins_nothing(tmp_path: Path) -> None:
         assert [] == kernel.processes()
 
 
+def test_a_kernel_is_made_of_given_plugins(tmp_path: Path) -> None:
+    """A host builds a kernel of its own plugins alone, and gets what ``open`` gives."""
+    plugins = [MemoryHost(), Devices(COUNTER)]
+    with Kernel(plugins=plugins, discover=False, data=tmp_path) as made:
+        names = [provision.name for provision in made.registry.provisions()]
+    with Kernel.open(plugins=plugins, discover=False, data=tmp_path) as opened:
+        assert names == [provision.name for provision in opened.registry.provisions()]
+    assert "echo@1.0" not in names
+
+
 def test_a_kernel_needs_no_file(tmp_path: Path) -> None:
     """A kernel without a definition of its own spawns any that it is given."""
     plugins = [MemoryHost(), Devices(COUNTER)]

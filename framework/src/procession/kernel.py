@@ -41,27 +41,33 @@ def system_clock() -> Tick:
 class Kernel:
     """Run processes over one data folder. Safe to call from many threads; use it as a context manager.
 
-    ``plugins`` are modules or objects with hooks, beside the installed ones (``discover``).
-    Opening raises ConfigError, PluginError, or ScheduleError (kind ``locked``) where another program writes.
+    ``file`` is a definition with its ``[host]`` settings. ``data`` names the folder in its place, and
+    ``apart`` leaves ``[host]`` aside, so that all is kept there. ``plugins`` are modules or objects with
+    hooks, beside the installed ones (``discover``). A second kernel may read beside a writer (``read_only``).
+    Raises ConfigError, PluginError, or ScheduleError (kind ``locked``) where another program writes.
     """
 
     def __init__(
         self,
-        registry: Registry,
-        settings: HostSettings,
+        file: str | Path | None = None,
         *,
-        data: Path | None = None,
+        data: str | Path | None = None,
+        plugins: Sequence[object] = (),
+        discover: bool = True,
         read_only: bool = False,
+        apart: bool = False,
         clock: Clock = system_clock,
     ) -> None:
-        self.registry = registry
-        self.settings = settings
-        self.definition: Definition | None = None
-        self._blobs: Mapping[str, bytes] = {}
-        self._host = Host(registry, settings, data=data, read_only=read_only, clock=clock)
+        self.registry = Registry((builtin, *plugins), discover=discover)
+        loaded = load_file(Path(file), self.registry) if file else None
+        self.definition: Definition | None = loaded.definition if loaded else None
+        self._blobs: Mapping[str, bytes] = loaded.blobs if loaded else {}
+        self.settings = loaded.host if loaded and not apart else HostSettings()
+        folder = Path(data) if data else None
+        self._host = Host(self.registry, self.settings, data=folder, read_only=read_only, clock=clock)
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
-        self._resolver = Resolver(registry.keys, self._message)
+        self._resolver = Resolver(self.registry.keys, self._message)
 
     @classmethod
     def open(
@@ -75,17 +81,16 @@ class Kernel:
         apart: bool = False,
         clock: Clock = system_clock,
     ) -> Kernel:
-        """Open a kernel, with the definition and the ``[host]`` settings of a TOML file if one is given.
-
-        ``apart`` takes the embedded default in place of ``[host]``, so that all is kept in ``data``.
-        """
-        registry = Registry((builtin, *plugins), discover=discover)
-        loaded = load_file(Path(file), registry) if file else None
-        settings = loaded.host if loaded and not apart else HostSettings()
-        kernel = cls(registry, settings, data=Path(data) if data else None, read_only=read_only, clock=clock)
-        if loaded:
-            kernel.definition, kernel._blobs = loaded.definition, loaded.blobs
-        return kernel
+        """Open a kernel; the same as ``Kernel(...)``, to be read as a sentence after ``with``."""
+        return cls(
+            file,
+            data=data,
+            plugins=plugins,
+            discover=discover,
+            read_only=read_only,
+            apart=apart,
+            clock=clock,
+        )
 
     def __enter__(self) -> Kernel:
         return self

@@ -67,6 +67,7 @@ class Executor:
     at: int
     spent: float = 0.0
     snapshot_at: int = -1
+    horizon: int | None = None  # slots up to here may be stored already; None until somebody looked
 
     def step(self, assignment: Assignment) -> Result:
         """Compute the next slot."""

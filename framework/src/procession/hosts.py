@@ -31,6 +31,7 @@ class Host:
         self._settings = settings
         self._lock = threading.Lock()
         self._schedulers: dict[str, Scheduler] = {}
+        self._holders: dict[str, str] = {}  # process -> scheduler device
         self._closed = False
         folder = DataFolder(data or settings.data, read_only=read_only)
         self.site = Site(folder.path, read_only, clock)
@@ -58,8 +59,13 @@ class Host:
 
     def scheduler_of(self, process: str) -> Scheduler:
         """Return the scheduler that holds a process; RequestError (kind ``unknown-process``) if none does."""
-        for scheduler in self.schedulers():
+        holder = self._holders.get(process)
+        if holder is not None:
+            return self.scheduler(holder)
+        for device in self._registry.factories("schedulers"):
+            scheduler = self.scheduler(device)
             if scheduler.head(process) is not None:
+                self._holders[process] = device  # a process stays where it began
                 return scheduler
         raise unknown_process(process)
 

@@ -165,19 +165,21 @@ class Worker:
             self._services.report(self.process.id, executor.at, error)
 
     def _forward(self, executor: Executor, slot: int, deadline: float) -> Message:
-        horizon = self.newest()
-        pending = self._pending(horizon)
+        if executor.horizon is None:
+            newest = self.newest()
+            executor.horizon = -1 if newest is None else newest
+        pending = self._pending(executor.horizon)
         for assignment in assignments(self._services, self.process.id, executor.at + 1, slot):
             pending.add(executor, assignment, executor.step(assignment))
             if pending.full:
                 self._commit(pending)
-                pending = self._pending(horizon)
+                pending = self._pending(executor.horizon)
                 self._check_deadline(executor.at, slot, deadline)
         self._commit(pending)
         return executor.state
 
-    def _pending(self, horizon: int | None) -> Pending:
-        return Pending(self._services, -1 if horizon is None else horizon, self._empty_snapshot)
+    def _pending(self, horizon: int) -> Pending:
+        return Pending(self._services, horizon, self._empty_snapshot)
 
     def _commit(self, pending: Pending) -> None:
         if not self._services.read_only:

@@ -177,6 +177,18 @@ def test_bytes_come_with_the_file_and_stay(tmp_path: Path) -> None:
         assert 5 == process.now()["size"]
 
 
+def test_bytes_that_vanished_are_taken_from_the_file_again(tmp_path: Path) -> None:
+    """A file that names bytes serves them where the store has lost them, also for a process that is only found."""
+    host = MemoryHost()
+    (tmp_path / "a.bin").write_bytes(b"12345")
+    with imaged(tmp_path, "a.bin", host=host) as kernel:
+        process = kernel.spawn()
+        process.schedule({})
+    host.cache.blobs.clear()
+    with imaged(tmp_path, "a.bin", host=host) as kernel:
+        assert 5 == kernel.process(process.id).now()["size"]
+
+
 def test_bytes_that_are_not_here_are_missing(tmp_path: Path) -> None:
     """A definition whose bytes nobody brought is refused when it is spawned."""
     with imaged(tmp_path, OTHER) as kernel:

@@ -12,7 +12,7 @@ import time
 from hashlib import sha256
 
 from procession.errors import CacheError, ComputeError, SnapshotError
-from procession.executors import Executor, Services
+from procession.executors import Executor, Services, check_chain_of
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
@@ -53,7 +53,7 @@ class Pending:
 
     def add(self, executor: Executor, assignment: Assignment, result: Result) -> None:
         """Add a result, with a snapshot when one is due. Raises ComputeError (kind ``divergence``)."""
-        stored = self._stored(executor.process.id, assignment.slot)
+        stored = self._stored(assignment)
         if stored is not None and stored.state_digest != result.state.digest:
             raise divergence(stored, result.state)
         due = executor.due(self._services.cadence)
@@ -75,6 +75,7 @@ class Pending:
                 process=executor.process.id,
                 slot=executor.at,
                 message_id=assignment.message_id,
+                chain=assignment.chain,
                 state=state.encoded,
                 state_digest=executor.state.digest,
                 complete=complete,
@@ -97,10 +98,10 @@ class Pending:
         for process, slot, size in self._snapshots:
             watch("procession_snapshotted", process=process, slot=slot, size=size)
 
-    def _stored(self, process: str, slot: int) -> Record | None:
-        if slot > self._horizon:
+    def _stored(self, assignment: Assignment) -> Record | None:
+        if assignment.slot > self._horizon:
             return None
-        return read_record(self._services, process, slot)
+        return read_record(self._services, assignment.process, assignment.slot, assignment)
 
     def _take(self, state: Message) -> None:
         self._size += len(state.encoded)
@@ -134,13 +135,16 @@ class Pending:
         return digest
 
 
-def read_record(services: Services, process: str, slot: int) -> Record | None:
-    """Return the stored record of a slot; a damaged one is reported and counts as missing."""
+def read_record(services: Services, process: str, slot: int, assignment: Assignment | None = None) -> Record | None:
+    """Return the stored record of a slot; one that is damaged, or of another schedule, is reported and missing."""
     try:
-        return services.cache.get(process, slot)
+        record = services.cache.get(process, slot)
+        if record is not None:
+            check_chain_of(services, record, assignment)
     except CacheError as error:
         services.report(process, slot, error)
         return None
+    return record
 
 
 def only(state: Message, keys: tuple[str, ...]) -> Message:

@@ -108,7 +108,7 @@ def load_file(path: Path, catalogue: Catalogue) -> Loaded:
     if isinstance(process, dict):
         definition = checked.definition(_with_tags(process, problems))
     else:
-        definition, checked.problems = None, ["process: missing; add a [process] table"]
+        definition, checked.problems = None, [_no_process(raw)]
     host, wrong = _host(raw, path.parent, catalogue, definition.scheduler if definition else "")
     problems += checked.problems + wrong
     if problems or definition is None:
@@ -131,6 +131,12 @@ def options_of(factory: Factory, table: Mapping[str, Any], definition: Mapping[s
     if problems:
         raise ConfigError(problems, where="definition")
     return options
+
+
+def _no_process(raw: Mapping[str, Any]) -> str:
+    if "process" in raw:
+        return f"process: {raw['process']!r:.40} is no table; write [process]"
+    return "process: missing; add a [process] table"
 
 
 def _host(raw: Mapping[str, Any], folder: Path, catalogue: Catalogue, scheduler: str) -> tuple[HostSettings, list[str]]:
@@ -173,6 +179,8 @@ class _Check:
         if not execution:
             self.problems.append("process.execution-device: missing; name a device, or give a device-stack")
         self._host_device("schedulers", raw.get("scheduler-device", SCHEDULER))
+        if not isinstance(execution, str) or execution not in self.catalogue.factories("stages"):
+            self.known |= set(keys_of(StackOptions))  # a stack may have been meant
         rows = self._stage(execution, {}, raw, "process") if execution and isinstance(execution, str) else {}
         if self.strict:
             self.problems += unknown_keys(self.known, raw, "process")
@@ -217,16 +225,19 @@ class _Check:
         ids = {key: str(getattr(options, field.name)) for key, field in _blobs(factory) if options}
         self.ids |= {key: found for key, found in ids.items() if key in raw and key not in table}
         ids = {key: found for key, found in ids.items() if key in table}
-        inner = self._inner(options, raw, path) if factory.options is StackOptions and options else {}
+        inner = self._inner(merged.get("device-stack", ()), raw, path) if factory.options is StackOptions else {}
         return {**table, **ids, **inner}
 
-    def _inner(self, options: StackOptions, raw: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def _inner(self, stack: Any, raw: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Check the entries of a stack, whatever is wrong with its other keys."""
+        if not isinstance(stack, list | tuple):
+            return {}  # its structuring has told so
         if path.count("device-stack") >= NESTING_LIMIT:
             self.problems.append(f"{path}.device-stack: nested deeper than {NESTING_LIMIT} stacks; flatten it")
             return {}
-        if not options.device_stack:
+        if not stack:
             self.problems.append(f"{path}.device-stack: missing; list at least one device")
-        entries = [self._entry(entry, raw, f"{path}.device-stack[{i}]") for i, entry in enumerate(options.device_stack)]
+        entries = [self._entry(entry, raw, f"{path}.device-stack[{i}]") for i, entry in enumerate(stack)]
         return {"device-stack": entries}
 
     def _entry(self, entry: Any, raw: Mapping[str, Any], path: str) -> Any:

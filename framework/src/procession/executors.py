@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -24,6 +25,7 @@ from procession.roles import Cache, Live, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment
 
 PAGE_SLOTS = 256  # assignments read at once
+REPORTS = 5  # troubles of one kind that are logged of a process; those who watch are told all
 FOREIGN = "foreign-snapshot"
 
 StateOf = Callable[[Record], Message]  # what a record keeps of its state
@@ -50,10 +52,16 @@ class Services:
     keep: tuple[str, ...] | None
     read_only: bool
     watch: Callable[..., None]
+    _told: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False, eq=False)
 
     def report(self, process: str, slot: int | None, error: ProcessionError) -> None:
         """Log trouble that is dealt with, and tell the plugins that watch."""
-        log.warning("%s", error.text)
+        self._told[process, error.kind] += 1
+        count = self._told[process, error.kind]
+        if count < REPORTS:
+            log.warning("%s", error.text)
+        elif count == REPORTS:
+            log.warning("%s; more of kind %r about this process are not logged", error.text, error.kind)
         self.watch("procession_failed", process=process, slot=slot, error=error)
 
 
@@ -127,8 +135,26 @@ def assignments(services: Services, process: str, first: int, last: int) -> Iter
             raise _gap(process, first)
 
 
+def check_chain_of(services: Services, record: Record, assignment: Assignment | None = None) -> None:
+    """Refuse a record that was computed of another schedule than the one that is here now.
+
+    Raises CacheError (kind ``stale``); the slot is then computed again.
+    """
+    held = (assignment,) if assignment else services.scheduler.read(record.process, record.slot, record.slot)
+    if not held or held[0].chain != record.chain:
+        facts: dict[str, str | int] = {"process": record.process, "slot": record.slot}
+        raise CacheError(
+            "the stored result is of another schedule than the one that is here",
+            where=f"process {record.process}, slot {record.slot}",
+            remedy="it is passed over, and computed again where the schedule has the slot",
+            kind="stale",
+            facts=facts,
+        )
+
+
 def _restore(process: Compiled, services: Services, record: Record, state_of: StateOf) -> Executor:
     assert record.snapshot is not None
+    check_chain_of(services, record)
     if record.fingerprint != process.fingerprint:
         raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
     parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), process.fingerprint)

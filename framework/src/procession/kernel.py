@@ -62,6 +62,7 @@ class Kernel:
         loaded = load_file(Path(file), self.registry) if file else None
         self.definition: Definition | None = loaded.definition if loaded else None
         self._blobs: Mapping[str, bytes] = loaded.blobs if loaded else {}
+        self._unkept = self._blobs
         self.settings = loaded.host if loaded and not apart else HostSettings()
         folder = Path(data) if data else None
         self._host = Host(self.registry, self.settings, data=folder, read_only=read_only, clock=clock)
@@ -236,9 +237,9 @@ class Kernel:
 
     def _prepare(self, definition: Definition) -> Scheduler:
         """Keep the bytes that a definition names, and see that its devices build, before slot 0 is given out."""
-        for content in self._blobs.values():  # also for a definition that an imported schedule completes
+        for content in self._unkept.values():  # also for a definition that an imported schedule completes
             self._host.cache.put_blob(content)
-        self._blobs = {}
+        self._unkept = {}
         with self._lock:
             scheduler = self._host.scheduler(definition.scheduler)
             if definition.id not in self._workers:
@@ -303,7 +304,15 @@ class Kernel:
 
     def _new_worker(self, definition: Definition, scheduler: Scheduler) -> Worker:
         services = self._host.services(scheduler, definition.cache_keys)
-        return Worker(compile_process(definition, self.registry, self._host.blob), services)
+        return Worker(compile_process(definition, self.registry, self._blob), services)
+
+    def _blob(self, blob_id: str) -> bytes:
+        try:
+            return self._host.blob(blob_id)
+        except RequestError:
+            if blob_id not in self._blobs:
+                raise
+        return self._blobs[blob_id]  # damaged or missing, and the file still has it
 
 
 @attrs.frozen

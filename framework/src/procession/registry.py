@@ -6,6 +6,7 @@ a misspelt hook, or a device name that two distributions claim, is refused.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Registry:
     def missing(self, role: str, device: str) -> str:
         """Return what to say about a device that nothing provides, with the nearest and the install line."""
         known = self._provisions[role]
-        hint = nearest(device, known)
+        hint = _nearest_device(device, known)
         word = _WORDS.get(role, "device")
         for name, provision in known.items():
             if repr(name) in hint and provision.origin.version:
@@ -228,6 +229,19 @@ class Registry:
             "source": self._source(_home_of(provision.thing.build)),
             **{key: str(value) for key, value in provision.thing.fingerprint.items()},
         }
+
+
+def _nearest_device(device: str, known: Iterable[str]) -> str:
+    """Return a hint for a device by its name alone: that two versions are alike says nothing."""
+    names = sorted(known)
+    close = difflib.get_close_matches(_stem(device), {_stem(name) for name in names}, n=1, cutoff=0.6)
+    alike = [name for name in names if _stem(name) in close]
+    found = difflib.get_close_matches(device, alike, n=1, cutoff=0.0)
+    return nearest(found[0] if found else "", names)
+
+
+def _stem(device: str) -> str:
+    return device.partition("@")[0]
 
 
 def _home_of(build: Callable[..., Any]) -> str:

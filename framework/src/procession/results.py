@@ -66,6 +66,7 @@ class Result:
 class Record:
     """Hold a result as a cache keeps it.
 
+    ``chain`` is the assignment's (32 bytes): a record counts only where the schedule still has it.
     ``state`` is the canonical bytes of what is kept of the state, links in it;
     ``state_digest`` is the digest of the whole state, so that a record which keeps
     only some keys (``complete`` is false) still proves the rest when it is recomputed.
@@ -75,6 +76,7 @@ class Record:
     process: str
     slot: int
     message_id: str
+    chain: bytes
     state: bytes
     state_digest: bytes
     complete: bool

@@ -5,6 +5,7 @@ Rules
 * A key is a field's name with dashes for underscores.
 * Nothing is coerced: a number in quotes is a text, and a text is no list.
 * A problem reads ``key path: what; what to do`` and the others are still looked for.
+* A validator or a class may refuse with ``ValueError(text)``, or, to name the field, ``ValueError(text, attribute)``.
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], 
                 errors.append(error)
         if errors:
             raise cattrs.ClassValidationError(f"while structuring {cls.__name__}", errors, cls)
-        return cls(**found)
+        try:
+            return cls(**found)
+        except (ValueError, TypeError) as error:  # of fields that do not go together
+            raise cattrs.ClassValidationError(f"while structuring {cls.__name__}", [error], cls) from error
 
     return structure
 
@@ -195,16 +199,32 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
     elif isinstance(error, KeyError):
         yield f"{_join(path, key_of(str(error.args[0])))}: missing; add it"
     else:
-        yield f"{path}: {error}"
+        yield f"{path}: {_reason(error)}"
+
+
+def _reason(error: BaseException) -> str:
+    """Return the text of a refusal alone, the field that it names as its key."""
+    text, *facts = error.args or ("",)
+    names = [fact.name for fact in facts if isinstance(fact, attrs.Attribute)]
+    names += [note.name for note in _notes(error) if isinstance(note, cattrs.AttributeValidationNote)]
+    told = text if isinstance(text, str) and names else str(error)
+    for name in names:
+        told = told.replace(f"'{name}'", f"'{key_of(name)}'")
+    return told
+
+
+def _notes(error: BaseException) -> list[Any]:
+    return getattr(error, "__notes__", [])
 
 
 def _place(error: BaseException) -> str:
-    for note in getattr(error, "__notes__", ()):
+    for note in _notes(error):
         if isinstance(note, cattrs.AttributeValidationNote):
             return f".{key_of(note.name)}"
         if isinstance(note, cattrs.IterableValidationNote):
             return f"[{note.index}]" if isinstance(note.index, int) else f".{note.index}"
-    return ""
+    named = [fact for fact in error.args if isinstance(fact, attrs.Attribute)]
+    return f".{key_of(named[0].name)}" if named else ""
 
 
 def _join(path: str, key: str) -> str:

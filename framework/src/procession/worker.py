@@ -18,7 +18,7 @@ from functools import cached_property
 
 from procession.batches import KEPT_ALWAYS, Pending, divergence, read_record
 from procession.errors import CacheError, ComputeError, ProcessionError
-from procession.executors import Executor, Services, assignments, fresh, restored
+from procession.executors import Executor, Services, assignments, check_chain_of, fresh, restored
 from procession.messages import Message
 from procession.process import Compiled
 from procession.results import Record, Result
@@ -51,9 +51,17 @@ class Worker:
             return self._computed(slot, deadline) if found is None else found
 
     def newest(self) -> int | None:
-        """Return the newest stored slot."""
-        record = self._services.cache.latest(self.process.id, None, with_snapshot=False)
-        return record.slot if record else None
+        """Return the newest stored slot of the schedule that is here."""
+        record = self._latest(None)
+        while record is not None:
+            try:
+                check_chain_of(self._services, record)
+            except CacheError as error:
+                self._services.report(self.process.id, record.slot, error)
+                record = self._latest(record.slot - 1) if record.slot else None
+            else:
+                return record.slot
+        return None
 
     def snapshot(self, deadline: float) -> Record | None:
         """Snapshot the live state where it stands; return the newest point to restore from."""
@@ -76,7 +84,7 @@ class Worker:
         with self._apart(fresh(self.process)) as executor:
             for assignment in assignments(self._services, self.process.id, 0, last):
                 result = executor.step(assignment)
-                record = read_record(self._services, self.process.id, assignment.slot)
+                record = read_record(self._services, self.process.id, assignment.slot, assignment)
                 live = executor.stage.snapshot() if record and record.live_root else None
                 yield record, result, live.root if live else b""
 
@@ -97,6 +105,9 @@ class Worker:
         return message_of(record.state, Source(load, self._services.cache))
 
     # -- inside
+
+    def _latest(self, at_or_below: int | None) -> Record | None:
+        return self._services.cache.latest(self.process.id, at_or_below, with_snapshot=False)
 
     def _rebuild(self, record: Record) -> None:
         with self._apart(fresh(self.process)) as executor:
@@ -166,8 +177,8 @@ class Worker:
 
     def _forward(self, executor: Executor, slot: int, deadline: float) -> Message:
         if executor.horizon is None:
-            newest = self.newest()
-            executor.horizon = -1 if newest is None else newest
+            newest = self._latest(None)
+            executor.horizon = newest.slot if newest else -1
         pending = self._pending(executor.horizon)
         for assignment in assignments(self._services, self.process.id, executor.at + 1, slot):
             pending.add(executor, assignment, executor.step(assignment))

@@ -383,4 +383,4 @@ def test_undecodable_text_is_damage(open_cache: Open, raw: apsw.Connection) -> N
         cache.get(PROCESS, 1)
     assert cache.find(PROCESS, record(1).message_id) is None
     with pytest.raises(CacheError):
-        record_of(PROCESS, (1, b"\xff", b"", b"", 1, b"", b"", None, b""))
+        record_of(PROCESS, (1, b"\xff", b"", b"", b"", 1, b"", b"", None, b""))

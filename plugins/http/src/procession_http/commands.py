@@ -32,8 +32,8 @@ def serve(
 ) -> None:
     """Serve processes over HTTP until SIGINT or SIGTERM.
 
-    With a definition file its process is begun or found. Without one the node takes any definition whose
-    devices are installed.
+    With a definition file its process is begun or found. With or without one the node takes any
+    definition whose devices are installed.
 
     \b
     Example:

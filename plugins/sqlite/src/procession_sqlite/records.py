@@ -20,8 +20,8 @@ SLOTS = 1 << 32  # a process can have
 
 # Text is read as bytes, so that damage meets the seal and not a decoder.
 COLUMNS = (
-    "place, coalesce(CAST(message_id AS BLOB), x''), coalesce(CAST(state AS BLOB), x''),"
-    " coalesce(CAST(state_digest AS BLOB), x''), complete,"
+    "place, coalesce(CAST(message_id AS BLOB), x''), coalesce(CAST(chain AS BLOB), x''),"
+    " coalesce(CAST(state AS BLOB), x''), coalesce(CAST(state_digest AS BLOB), x''), complete,"
     " coalesce((SELECT CAST(value AS BLOB) FROM fingerprints WHERE key = fingerprint), x''),"
     " coalesce(CAST(live_root AS BLOB), x''), (SELECT CAST(value AS BLOB) FROM snapshots WHERE key = snapshot), seal"
 )
@@ -31,19 +31,20 @@ def seal_of(record: Record) -> bytes:
     """Return the hash over every field of a record."""
     snapshot = b"-" if record.snapshot is None else b"+" + record.snapshot
     texts = [text.encode() for text in (record.process, record.message_id, record.fingerprint)]
-    parts = [*texts, record.state, record.state_digest, record.live_root, snapshot]
+    parts = [*texts, record.chain, record.state, record.state_digest, record.live_root, snapshot]
     lengths = " ".join([str(len(part)) for part in parts])
     return sha256(b"".join([f"{record.slot} {record.complete:d} {lengths} ".encode(), *parts])).digest()
 
 
 def record_of(process: str, row: tuple[Any, ...]) -> Record:
     """Return the record of a row; CacheError (kind ``damaged``) if its seal is broken."""
-    place, message_id, state, state_digest, complete, fingerprint, live_root, snapshot, seal = row
+    place, message_id, chain, state, state_digest, complete, fingerprint, live_root, snapshot, seal = row
     try:
         record = Record(
             process=process,
             slot=place % SLOTS,
             message_id=message_id.decode(),
+            chain=chain,
             state=state,
             state_digest=state_digest,
             complete=bool(complete),

@@ -18,7 +18,7 @@ from procession_sqlite.tiers import NAME_BYTES, Tiers
 
 KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
 
-_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BLOB = (
     "INSERT INTO blobs VALUES (?, ?) ON CONFLICT (id)"
     " DO UPDATE SET content = excluded.content WHERE content IS NOT excluded.content"
@@ -104,7 +104,7 @@ class Writes:
         rows: list[tuple[Any, ...]] = self._db.execute(_OLD_POINTS, points).fetchall()
         for row in rows:
             self._drop_snapshot(process, row)
-        return len(rows), [digest for digest in dict.fromkeys(row[7] for row in rows) if self._forget(digest)]
+        return len(rows), [digest for digest in dict.fromkeys(row[8] for row in rows) if self._forget(digest)]
 
     def remove_blob(self, digest: bytes) -> None:
         """Remove a blob, if it is in the file."""
@@ -124,6 +124,7 @@ class Writes:
         return (
             self._key("processes", record.process) * SLOTS + record.slot,
             record.message_id,
+            record.chain,
             record.state,
             record.state_digest,
             record.complete,

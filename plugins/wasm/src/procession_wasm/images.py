@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ MAX_GLOBALS = 256  # mutable ones: they are read by one call with a result each
 STACK_BYTES = 1 << 20
 TABLE_ELEMENTS = 1_000_000  # of a table, grown or not
 KEPT = 4  # compiled images of a kernel; one more drops the one used longest ago
+
+_QUOTED = re.compile(r"\d* *\|")  # a line of the text itself, or a mark below it
 
 _SWITCHES: Mapping[str, bool] = {
     "wasm_memory64": True,
@@ -97,7 +100,7 @@ def compile_image(image_id: str, content: bytes) -> Image:
 def bad_image(image_id: str, what: str, remedy: str = "") -> RequestError:
     """Return the refusal of an image."""
     return RequestError(
-        what, where=f"wasm-64@1.0 image {image_id}", remedy=remedy, kind="bad-image", facts={"image": image_id}
+        what, where=f"image {image_id}", remedy=remedy, kind="bad-image", facts={"image": image_id}
     )
 
 
@@ -128,6 +131,6 @@ def _check_shape(image_id: str, shape: Shape) -> None:
 
 def _reason(error: Exception) -> str:
     """Return the engine's own reason: the last line that says something, without its position."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" |^")]
-    found = [line for line in lines if not line.startswith(("Caused by", "-->")) and " | " not in line]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = [line for line in lines if not line.startswith(("Caused by", "-->")) and not _QUOTED.match(line)]
     return (found[-1] if found else type(error).__name__)[:200]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import attrs
 import wasmtime
@@ -14,7 +14,7 @@ from procession_wasm.binary import NUMERIC, Import
 from procession_wasm.images import Image, bad_image
 from procession_wasm.shims import Throwing
 
-_SYSTEM_MODULES = ("env", "wasi_snapshot_preview1", "wasi_unstable")
+_WASI = "wasi@1.0"
 
 
 @attrs.frozen
@@ -27,8 +27,11 @@ class Links:
     throwing: Throwing | None
 
 
-def links_of(image: Image, imports: Answerer) -> Links:
-    """Return the answers to all imports; RequestError (kind ``bad-image``) names those that nobody gives."""
+def links_of(image: Image, imports: Answerer, devices: Container[str] = ()) -> Links:
+    """Return the answers to all imports of an image in a stack of ``devices``.
+
+    RequestError (kind ``bad-image``) names those that nobody gives.
+    """
     throwing = shims.throwing_of(image.shape)
     answers: list[ImportFunction | int] = []
     caught: list[FunctionType | None] = []
@@ -43,7 +46,7 @@ def links_of(image: Image, imports: Answerer) -> Links:
         else:
             missing.append(wanted)
     if missing:
-        raise _unanswered(image, missing)
+        raise _unanswered(image, missing, devices)
     return _linked(image, answers, caught, throwing if caught else None)
 
 
@@ -66,11 +69,11 @@ def _linked(
     return Links(tuple(answers), front, back, throwing)
 
 
-def _unanswered(image: Image, missing: Sequence[Import]) -> RequestError:
+def _unanswered(image: Image, missing: Sequence[Import], devices: Container[str]) -> RequestError:
     names = ", ".join(_shown(wanted) for wanted in missing)
-    system = any(wanted.module in _SYSTEM_MODULES for wanted in missing)
-    hint = "add 'wasi@1.0'" if system else "add a device that answers it"
-    return bad_image(image.id, f"nobody answers its imports: {names}", f"{hint} to the device-stack")
+    system = any(wanted.module.startswith("wasi_") for wanted in missing)
+    hint = f"add {_WASI!r} to the device-stack" if system and _WASI not in devices else "add one that does"
+    return bad_image(image.id, f"no device of the stack answers its imports: {names}", hint)
 
 
 def _shown(wanted: Import) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+from procession.errors import RequestError
 from procession.messages import Message
 from procession.roles import Binding, Live, Ok, Verdict
 from procession.schedules import Assignment
+from procession.stacks import entry_of
 from procession_wasm.calls import CALL, REPLY, Call, call_of, choices_of, unusable
 from procession_wasm.faults import GuestError
 from procession_wasm.images import Image, Images, bad_image
@@ -149,23 +153,45 @@ class WasmStage:
 
     def _linked(self) -> Links:
         if self._links is None:
-            self._links = links_of(self._image, self._binding.imports)
+            with _placed(self._binding):
+                devices = set(_devices(self._binding.definition.plain().get("device-stack", ())))
+                self._links = links_of(self._image, self._binding.imports, devices)
         return self._links
 
 
 def build_stage(images: Images, options: WasmOptions, binding: Binding) -> WasmStage:
     """Build the stage of an image; RequestError (kind ``bad-image``) where the image cannot serve."""
-    image = images.compiled(options.image, binding.blob(options.image))
+    with _placed(binding):
+        image = images.compiled(options.image, binding.blob(options.image))
+        _check_options(image, options)
+    return WasmStage(options, binding, image)
+
+
+def _check_options(image: Image, options: WasmOptions) -> None:
     least = image.memory.minimum * WASM_PAGE if image.memory else 0
     if least > options.memory_limit:
         what = f"it begins with {least} bytes of memory, and memory-limit is {options.memory_limit}"
         raise bad_image(image.id, what, "raise memory-limit")
     missing = unusable(image.shape, options)
     if missing:
-        raise bad_image(
-            image.id, f"it exports no function of numbers named {', '.join(missing)}", "correct the definition"
-        )
-    return WasmStage(options, binding, image)
+        what = f"it exports no function of numbers named {', '.join(missing)}"
+        raise bad_image(image.id, what, "correct the definition")
+
+
+@contextmanager
+def _placed(binding: Binding) -> Iterator[None]:
+    """Put the stage in front of what is wrong with its image."""
+    try:
+        yield
+    except RequestError as error:
+        raise error.at(f"stage {binding.number or '1'} {binding.device}") from error
+
+
+def _devices(stack: Iterable[Any]) -> Iterator[str]:
+    for entry in stack:
+        device, table = entry_of(entry)
+        yield device
+        yield from _devices(table.get("device-stack", ()))
 
 
 def _after_call(state: Message) -> Message:

@@ -13,6 +13,16 @@ from procession_zstd.frames import compress, expand
 from procession_zstd.headers import Header, damaged, header_of, opened, sealed
 
 
+def _is_level(options: object, attribute: object, value: int) -> None:
+    if not 1 <= value <= 19:
+        raise ValueError(f"{value} is no level of compression; give 1 to 19")
+
+
+def _is_size(options: object, attribute: object, value: int) -> None:
+    if value < 0:
+        raise ValueError(f"{value} bytes are none; give 0 or more")
+
+
 @attrs.frozen
 class ZstdOptions:
     """Choose how hard to compress (1 to 19), and how many bytes a snapshot may hold unpacked.
@@ -20,8 +30,8 @@ class ZstdOptions:
     Neither is needed to read what others wrote, as long as it is within the limit.
     """
 
-    level: int = attrs.field(default=3, validator=[attrs.validators.ge(1), attrs.validators.le(19)])
-    limit: int = attrs.field(default=1 << 30, validator=attrs.validators.ge(0))
+    level: int = attrs.field(default=3, validator=_is_level)
+    limit: int = attrs.field(default=1 << 30, validator=_is_size)
 
 
 class ZstdSnapshotter:

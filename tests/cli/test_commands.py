@@ -9,6 +9,7 @@ import pytest
 
 from cli.calling import Shell, lines
 from procession import Message
+from procession.testing.fakes import MemoryHost
 
 
 @pytest.fixture
@@ -313,3 +314,45 @@ def test_a_file_that_is_no_toml_is_told_in_one_line(shell: Shell) -> None:
     answer = shell("run", shell.file("bad.toml", "[process\n"))
     assert (4, 1) == (answer.code, answer.err.count("\n"))
     assert "bad.toml: not TOML" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"timestamp": 5}, "hash chain"),
+        ({"hash-chain": "A" * 43}, "hash chain"),
+        ({"message": {"by": 9}}, "given message-id"),
+        ({"message": {"by": 9}, "message-id": None}, "hash chain"),
+    ],
+    ids=["timestamp", "chain", "message", "message without its id"],
+)
+def test_import_refuses_an_altered_schedule(shell: Shell, target: str, changed: dict[str, object], told: str) -> None:
+    """What was altered is bad input, told with what to do, in a new folder and against what is there already."""
+    exported = [json.loads(line) for line in shell("log", target, "--jsonl").out.splitlines()]
+    exported[2] |= changed
+    file = shell.file("altered.jsonl", lines(*exported))
+    known = shell("import", file)
+    shell.host = MemoryHost()
+    new = shell("import", file)
+    assert (4, 4) == (known.code, new.code)
+    assert (True, True) == ("as it was exported" in known.err, "as it was exported" in new.err), (known.err, new.err)
+    assert told in new.err
+
+
+def test_a_path_is_counted_as_it_was_written(shell: Shell, target: str) -> None:
+    """The character that is wrong is the one that the caller sees."""
+    for command in (["now", target], ["compute", target, "--slot", "1"]):
+        answer = shell(*command, "results/(unclosed")
+        assert (4, True) == (answer.code, "path, character 9:" in answer.err), answer.err
+
+
+def test_a_message_id_that_is_none_is_told(shell: Shell, target: str) -> None:
+    """A text that cannot be a message id is no path either."""
+    answer = shell("compute", target, "--message", "abc")
+    assert (3, True) == (answer.code, "'abc' is no message id" in answer.err)
+
+
+def test_a_text_is_printed_as_it_is(shell: Shell, target: str) -> None:
+    """Who reads through a pipe gets every character, also those that a terminal takes for colour."""
+    shell("schedule", target, "-m", json.dumps({"refuse": "\x1b[31mred\x1b[0m\ta\x9b2J"}))
+    assert "\x1b[31mred\x1b[0m\ta\x9b2J\n" == shell("now", target, "results/error/message").out

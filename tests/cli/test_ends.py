@@ -97,6 +97,38 @@ def test_a_data_folder_that_is_not_there_is_told_and_not_made(shell: Shell) -> N
     assert not Path(shell.data).exists()
 
 
+def test_help_is_printed_where_there_is_no_command(shell: Shell) -> None:
+    """The program alone prints its help as --help does, with the code of usage."""
+    answer = shell(data=False)
+    assert (2, shell("--help", data=False).out, "") == (answer.code, answer.out, answer.err)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by an option", "by the file"])
+def test_a_definition_makes_no_folder_where_it_is_only_looked_at(shell: Shell, named: bool) -> None:
+    """A folder that is not there is refused and not made, whoever names it; a run makes it."""
+    file = shell.file("here.toml", '[host]\ndata = "data"\n' + Path(shell.definition()).read_text())
+    for command in (["now"], ["compute"], ["schedule", "by=1"], ["replay"], ["log"]):
+        answer = shell(command[0], file, *command[1:], data=named)
+        assert (4, True) == (answer.code, "there is no such data folder" in answer.err)
+        assert not Path(shell.data).exists()
+    assert 0 == shell("run", file, data=named).code
+    assert "0\n" == shell("now", file, "at-slot", data=named).out
+
+
+def test_a_folder_that_may_only_be_read_is_read(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the lock cannot be written, what only looks goes on and what writes ends with the code of the host."""
+    file = shell.definition()
+    shell("run", file, "--messages", shell.file("m.jsonl", '{"by": 1}\n'))
+
+    def refuse(folder: DataFolder) -> int:
+        raise ScheduleError("its file 'lock' cannot be written", where=str(folder.path), kind="read-only")
+
+    monkeypatch.setattr(DataFolder, "_handle", refuse)
+    answer = shell("now", file, "sum")
+    assert (0, "1\n", True) == (answer.code, answer.out, "reading only, nothing is written" in answer.err)
+    assert 6 == shell("schedule", file, "by=1").code
+
+
 def test_the_beginning_of_an_id_is_enough(shell: Shell) -> None:
     """A beginning that fits one process names it; one that fits two is refused with both."""
     ids = [shell("spawn", shell.definition(f"p{number}")).out.strip() for number in range(65)]
@@ -228,6 +260,20 @@ def test_a_bug_is_told_in_one_line(shell: Shell) -> None:
     answer = shell("crash", data=False)
     assert (6, 1) == (answer.code, answer.err.count("\n"))
     assert "KeyError: 'oops'" in answer.err
+
+
+@click.command("misread")
+def misread() -> None:
+    """Meet a file name as a shell with LC_ALL=C gives it."""
+    "\udcc3\udca9".encode()
+
+
+def test_a_name_that_the_locale_cannot_say_is_no_bug(shell: Shell) -> None:
+    """A file name outside of the locale is told with what to set."""
+    shell.more = (Commands(misread),)
+    answer = shell("misread", data=False)
+    assert (4, True) == (answer.code, "set LC_ALL=C.UTF-8" in answer.err)
+    assert "a bug" not in answer.err
 
 
 def completed(shell: Shell, *words: str, incomplete: str = "") -> list[str]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
+import pytest
+
 from cli.calling import Shell, lines
+from procession.cli import screen
+from procession.errors import ScheduleError
+from procession.testing.fakes import MemoryScheduler
 
 FIVE = lines({"by": 1}, {"by": 2}, {"refuse": "no"}, {"by": 1}, {"by": 4})
 
@@ -117,3 +123,46 @@ def test_a_guest_cannot_steer_the_terminal(shell: Shell) -> None:
     out = shell("run", shell.definition(), "--messages", file).out
     assert "\x1b" not in out
     assert "\\x1b[2J\\nprocession: ok" in out
+
+
+@attrs.define
+class Disk:
+    """Have room for some commits, then none."""
+
+    commits: int
+
+    def fill(self) -> None:
+        """Take a commit; ScheduleError where there is no room for it."""
+        if self.commits == 0:
+            remedy = "make room and send it again; nothing of it is in the schedule"
+            raise ScheduleError("the disk is full", where="schedule.sqlite", remedy=remedy, kind="disk-full")
+        self.commits -= 1
+
+
+def test_a_full_disk_is_told_with_what_is_scheduled(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits before the one that failed are counted, and the same command goes on behind them."""
+    file = shell.file("m.jsonl", lines(*({"by": 1} for _ in range(1500))))
+    disk, assign = Disk(2), MemoryScheduler.assign
+
+    def on_disk(scheduler: MemoryScheduler, *offered: object) -> object:
+        disk.fill()
+        return assign(scheduler, *offered)  # type: ignore[arg-type]  # what it was given
+
+    command = ["run", shell.definition(), "--messages", file]
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryScheduler, "assign", on_disk)
+        answer = shell(*command)
+    told = "the disk is full; make room; 1000 of 1500 messages are in the schedule"
+    assert (6, True) == (answer.code, told in answer.err), answer.err
+    assert {"new": 500, "known": 1000} == shell(*command, "--json").document["scheduled"]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 120])
+def test_rows_fit_the_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """A slot takes one line of the terminal, however long its message and its answer are."""
+    monkeypatch.setattr(screen, "width", lambda: columns)
+    long = lines(*({"refuse": "x" * more, "text": "y" * least} for more in (1, 30, 300) for least in (1, 30, 300)))
+    out = shell("run", shell.definition(), "--messages", shell.file("m.jsonl", long), "--tail", "9").out
+    rows = [row for row in out.splitlines() if row.startswith("  slot")]
+    assert 14 == len(rows)
+    assert columns == max(map(len, rows))

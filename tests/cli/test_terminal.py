@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.calling import Shell, lines
+from procession.cli import main, screen
 
 pty = pytest.importorskip("pty", reason="this platform has no pseudo-terminals")
 
@@ -148,3 +150,37 @@ def test_completion_can_be_installed(shell_name: str) -> None:
         check=False,
     )
     assert "procession" in found.stdout
+
+
+def test_a_text_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gets control characters escaped, but for line ends and tabs."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    screen.value("\x1b[2Ja\x9b2J\tb\nc")
+    assert "\\x1b[2Ja\\x9b2J\tb\nc\n" == capsys.readouterr().out
+
+
+def test_a_sign_beyond_the_encoding_is_printed_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the encoding of an output cannot say does not end the program."""
+    told = io.BytesIO()
+    with io.TextIOWrapper(told, encoding="latin-1") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "argv", ["procession", "devices", "\u2192"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        stream.flush()
+        assert (3, True) == (ended.value.code, b"no device '\\u2192' is installed" in told.getvalue())
+
+
+def test_a_name_beyond_the_locale_is_told(shell: Shell) -> None:
+    """A path that the locale cannot say is told in one line, and is no bug."""
+    settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(
+        [sys.executable, "-P", "-m", "procession.cli", "now", "x", "--data", "\u00e9"],
+        capture_output=True,
+        text=True,
+        env=environment(**settings),
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (4, False) == (found.returncode, "a bug" in found.stderr)
+    assert "there is no such data folder" in found.stderr

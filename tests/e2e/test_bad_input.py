@@ -89,6 +89,23 @@ def test_five_mistakes_are_five_lines(place: Place) -> None:
     assert_refused(procession("spawn", file, "--data", place.data), BAD_INPUT, "pasess", "rekord", "every", lines=5)
 
 
+def test_a_wrong_mode_hides_no_wrong_stage(place: Place) -> None:
+    """What is wrong with the stack as a whole and with its stages is told at once."""
+    file = place.folder / "mode.toml"
+    file.write_text('[process]\nmode = "fold"\ndevice-stack = ["nope@1.0"]\n[host.snapshots]\nlevel = 22\n', "utf-8")
+    told = procession("spawn", file, "--data", place.data)
+    words = ["'Fold' or 'Map'", "nope@1.0", "host.snapshots.level: 22 is no level of compression; give 1 to 19"]
+    assert_refused(told, BAD_INPUT, *words, lines=3)
+
+
+def test_impossible_passes_are_told_with_their_file(place: Place) -> None:
+    """More passes than the definition allows are found by check, and named with the file."""
+    file = place.folder / "passes.toml"
+    file.write_text('[process]\npasses = 17\ndevice-stack = ["multipass@1.0"]\n', "utf-8")
+    assert (1, "1 problem") == ((told := procession("check", file)).code, told.out.splitlines()[-1])
+    assert_refused(procession("spawn", file, "--data", place.data), BAD_INPUT, "passes.toml: process.passes: 17 passes")
+
+
 def test_definitions_that_differ_in_the_host_alone_are_one_process(place: Place) -> None:
     """What stands under [host] is not in the process id: the same process is found, not begun again."""
     file = place.folder / "host.toml"
@@ -108,7 +125,7 @@ def test_definitions_that_differ_in_the_host_alone_are_one_process(place: Place)
         (["compute", "PROCESS", "--slot", "4"], NOT_FOUND, ["slot 4", "head is slot 3"]),
         (["compute", "PROCESS", "--slot", "99999999999999999999"], BAD_INPUT, ["no slot"]),
         (["compute", "PROCESS", "--message", UNKNOWN], NOT_FOUND, [UNKNOWN]),
-        (["compute", "PROCESS", "--message", "x/../../etc"], NOT_FOUND, ["'x'"]),
+        (["compute", "PROCESS", "--message", "x/../../etc"], NOT_FOUND, ["'x/../../etc'"]),
         (["now", UNKNOWN], NOT_FOUND, [UNKNOWN]),
         (["now", "nobody"], NOT_FOUND, ["nobody"]),
         (["schedule", UNKNOWN, "a=1"], NOT_FOUND, [UNKNOWN]),
@@ -228,3 +245,33 @@ def test_a_database_that_is_none_is_refused_or_replaced(name: str, tmp_path: Pat
     if name == "schedule.sqlite":
         assert_refused(told, 6, name)
         assert b"this is no database" == (place.data / name).read_bytes()[:19]
+
+
+# -- what would be taken for something else
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"a": 1, "A": 2}', ["the key 'a' stands twice"]), ('{"a": 1e400}', ["1e400", "float"])],
+)
+def test_a_message_that_would_lose_something_is_refused(text: str, words: list[str], place: Place) -> None:
+    """A key that stands twice and a number that no float holds are refused, not rounded or dropped."""
+    assert_refused(procession("schedule", place.process, "-m", text, "--data", place.data), BAD_INPUT, *words)
+
+
+def test_an_altered_export_is_refused(place: Place, tmp_path: Path) -> None:
+    """Our own export comes in as it is; with a message changed it is refused and told what to do."""
+    file = tmp_path / "schedule.jsonl"
+    exported = procession("log", place.process, "--jsonl", "--data", place.data).out
+    file.write_text(exported.replace('"two"', '"one"'), "utf-8")
+    told = procession("import", file, "--definition", place.good, "--data", tmp_path / "data")
+    assert_refused(told, BAD_INPUT, "message-id", "as it was exported")
+    file.write_text(exported, "utf-8")
+    assert 0 == procession("import", file, "--definition", place.good, "--data", tmp_path / "data").code
+
+
+def test_a_misspelt_folder_is_not_made(place: Place, tmp_path: Path) -> None:
+    """Looking at a process makes no folder, also where a definition file names the process."""
+    told = procession("now", place.good, "--data", tmp_path / "typo")
+    assert_refused(told, BAD_INPUT, "there is no such data folder")
+    assert not (tmp_path / "typo").exists()

@@ -246,7 +246,7 @@ def test_five_mistakes_are_five_problems(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[str, list[str]]] = {
     "no process": ("x = 1", ["x: unknown key; known are host, process", "process: missing; add a [process] table"]),
     "an empty file": ("", ["process: missing; add a [process] table"]),
-    "a process that is no table": ("process = 1", ["process: missing; add a [process] table"]),
+    "a process that is no table": ("process = 1", ["process: 1 is no table; write [process]"]),
     "no device": (
         "[process]\nname = 'x'",
         ["process.execution-device: missing; name a device, or give a device-stack"],
@@ -302,6 +302,30 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "process.mode: 'Fould' is no mode; give 'Fold' or 'Map'",
             "process.max-passes: 0 passes are out of range; give 1 to 1000",
         ],
+    ),
+    "a wrong mode beside wrong stages": (
+        "[process]\nmode = 'fold'\ndevice-stack = ['zzz@1.0', { device = 'run@1.0', passes = 'x' }, 7]",
+        [
+            "process.mode: 'fold' is no mode; give 'Fold' or 'Map'",
+            "process.device-stack[0].device: nothing installed provides 'zzz@1.0' as a stage; ",
+            "process.device-stack[1].passes: 'x' is a text; give an integer",
+            "process.device-stack[2]: 7 is no stage; ",
+        ],
+    ),
+    "a wrong mode of an inner stack": (
+        "[process]\ndevice-stack = [{ device = 'stack@1.0', mode = 'fold', device-stack = ['zzz@1.0'] }]",
+        [
+            "process.device-stack[0].mode: 'fold' is no mode; give 'Fold' or 'Map'",
+            "process.device-stack[0].device-stack[0].device: nothing installed provides 'zzz@1.0' as a stage; ",
+        ],
+    ),
+    "a misspelt stack": (
+        f"[process]\nexecution-device = 'stakc@1.0'\nmode = 'Map'\n{STACK}",
+        [("process.execution-device: nothing installed provides 'stakc@1.0' as a stage; nearest is 'stack@1.0'")],
+    ),
+    "an execution device that is no text": (
+        f"[process]\nexecution-device = [3]\n{STACK}",
+        ["process.execution-device: [3] is a list; give a text"],
     ),
     "prefixes that are a list": (
         f"[process]\noutput-prefixes = ['a']\n{STACK}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -78,3 +79,17 @@ def test_folders_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "odd" / "lock").mkdir(parents=True)
     with pytest.raises(ConfigError, match="'lock' cannot be written"):
         DataFolder(tmp_path / "odd", read_only=False)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_may_only_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Where the lock cannot be written, a writer is refused with a kind of its own, and a reader comes in."""
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("procession.folders.os.open", refuse)
+    with pytest.raises(ScheduleError, match="'lock' cannot be written") as caught:
+        DataFolder(tmp_path, read_only=False)
+    assert "read-only" == caught.value.kind
+    DataFolder(tmp_path, read_only=True).close()

@@ -68,6 +68,14 @@ def test_our_own_messages_keep_their_content_ids() -> None:
     assert (0, 1000, 7, None) == (found.given.slot, found.given.timestamp, found.given.block_height, found.given.chain)
 
 
+def test_a_message_id_that_is_right_may_come_along() -> None:
+    """An exported entry names its message, ours by its content and one of the field by its given id."""
+    ours = entry(0, DEFINITION, **{"message-id": Message(DEFINITION).id})
+    theirs = entry(1, ao(), **{"message-id": ID})
+    found = submissions([ours, theirs], definition=None, trust_ids=True)
+    assert [Message(DEFINITION).id, ID] == [item.message_id for item in found]
+
+
 def test_messages_of_the_field_keep_id_owner_and_tags() -> None:
     """With trust, a message of the field is known by its id, its owner vouches, and its tags keep order and case."""
     (found,) = submissions([entry(0, ao())], definition=None, trust_ids=True)
@@ -130,6 +138,13 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a tag without a value": (entry(0, ao(Tags=[{"name": "a"}])), "is no tag"),
     "a tag whose value is a number": (entry(0, ao(Tags=[{"name": "a", "value": 1}])), "is no tag"),
     "a value that is none": (entry(0, {"a": 2**300}), "an integer of 301 bits"),
+    "another message id": (entry(0, **{"message-id": OTHER}), f"given message-id '{OTHER}'"),
+    "a message id that is a number": (entry(0, **{"message-id": 5}), "given message-id 5"),
+    "a misspelt key": (
+        entry(0, **{"hash-chian": OTHER}),
+        "'hash-chian' is no key of an entry; nearest is 'hash-chain'",
+    ),
+    "an unknown key": (entry(0, quux=1), "'quux' is no key of an entry"),
     "another slot": (entry(1), "slot 1 stands where slot 0 belongs"),
 }
 

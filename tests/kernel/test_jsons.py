@@ -75,6 +75,12 @@ REFUSED: dict[str, str | bytes] = {
     "a float that is a word": '{"$float": "much"}',
     "a map that is a number": '{"$map": 5}',
     "a map of numbers": '{"$map": [1]}',
+    "a key twice": '{"a": 1, "a": 2}',
+    "a key in two cases": '{"deep": [{"Key": 1, "kEY": 1}]}',
+    "a form twice": '{"$bytes": "", "$bytes": ""}',
+    "a key twice in a map": '{"$map": [["a", 1], ["A", 2]]}',
+    "a number beyond a float": "1e400",
+    "a small number beyond a float": '{"a": -1.5E+999}',
     "a map of lists": '{"$map": [[[], 1]]}',
 }
 
@@ -107,3 +113,13 @@ def test_a_value_too_deep_to_show_is_refused() -> None:
         message = Message.of_rows({"a": message})
     with pytest.raises(RequestError, match="too deeply"):
         to_json(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [('{"Ab": 1, "aB": 2}', "the key 'ab' stands twice"), ("1e400", "1e400 is beyond what a float holds")],
+)
+def test_what_would_be_lost_is_told(text: str, told: str) -> None:
+    """A value that would silently become another is refused with its name."""
+    with pytest.raises(RequestError, match=told):
+        from_json(text, limit=LIMIT)

@@ -101,6 +101,24 @@ def test_the_install_line_names_the_nearest(site: Path) -> None:
     assert far.endswith("known are stack@1.0; try pip install procession-lua")
 
 
+@pytest.mark.parametrize(
+    ("device", "hint"),
+    [
+        ("nope@1.0", "known are b@1.0, b@2.0, echo@1.0, stack@1.0; try pip install procession-nope"),
+        ("ecko@1.0", "nearest is 'echo@1.0'"),
+        ("echo@9.9-preview", "nearest is 'echo@1.0'"),
+        ("echo", "nearest is 'echo@1.0'"),
+        ("b@2.1", "nearest is 'b@2.0'"),
+        ("", "known are b@1.0, b@2.0, echo@1.0, stack@1.0; try pip install procession-"),
+    ],
+)
+def test_the_nearest_is_nearest_by_name(device: str, hint: str) -> None:
+    """Devices are alike by what stands before the @; of several versions the nearest is told."""
+    devices = Devices({"echo@1.0": count, "b@1.0": count, "b@2.0": count})
+    told = Registry((builtin, devices), discover=False).missing("stages", device)
+    assert f"nothing installed provides {device!r} as a stage; {hint}" == told
+
+
 def test_two_distributions_cannot_claim_one_name(site: Path) -> None:
     """A device that two distributions provide is refused, and both are named."""
     install(site, "stranger-a", stages("x@1.0"))

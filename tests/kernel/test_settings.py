@@ -107,6 +107,13 @@ def test_a_problem_has_its_key_path(raw: dict, problem: str) -> None:
     assert [problem] == settings_of(raw)[1]
 
 
+def test_a_wrong_key_keeps_the_device() -> None:
+    """A table with a wrong key still chooses its device, so that its options are held against the right one."""
+    settings, problems = settings_of({"cache": {"device": "other@1.0", "keep": 1}, "snapshots": {"device": 3}})
+    assert 2 == len(problems)
+    assert ("other@1.0", "zstd@1.0") == (settings.cache.device, settings.snapshots.device)
+
+
 def test_all_problems_come_at_once_and_the_rest_is_kept() -> None:
     """Problems in two tables are both told, and the options of the others are still there to be checked."""
     raw = {"cache": {"keep": 1, "psth": "x"}, "snapshots": {"every": "x"}, "http": {"prot": 1}, "zz": 1}

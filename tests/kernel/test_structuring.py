@@ -151,6 +151,52 @@ def test_all_problems_come_at_once() -> None:
     ] == problems(table)
 
 
+@attrs.frozen
+class Checked:
+    """Hold options that attrs checks, and a class of its own."""
+
+    sync_mode: str = attrs.field(default="full", validator=attrs.validators.in_(["full", "normal"]))
+    big_size: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    least: int = 0
+    most: int = attrs.field(default=9)
+    of_type: Any = attrs.field(default=1, validator=attrs.validators.instance_of(int))
+
+    @most.validator
+    def _is_most(self, attribute: attrs.Attribute[int], value: int) -> None:
+        if value < self.least:
+            raise ValueError(f"{value} is below least", attribute)
+
+    def __attrs_post_init__(self) -> None:
+        if self.least == 7:
+            raise ValueError("seven is no least; give another")
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"sync-mode": "maybe"}, "process.sync-mode: 'sync-mode' must be in ['full', 'normal'] (got 'maybe')"),
+        ({"big-size": -1}, "process.big-size: 'big-size' must be >= 0: -1"),
+        ({"of-type": "x"}, "process.of-type: 'of-type' must be <class 'int'> (got 'x' that is a <class 'str'>)."),
+        ({"least": 5, "most": 3}, "process.most: 3 is below least"),
+        ({"least": 7}, "process: seven is no least; give another"),
+    ],
+)
+def test_what_a_class_refuses_is_one_problem(table: dict, told: str) -> None:
+    """Validators of attrs, and those that compare fields, give a text alone, at the key they name."""
+    assert [told] == problems(table, Checked)
+
+
+def test_below_a_class_its_place_is_kept() -> None:
+    """What a class refuses in a list of tables has the place of that table."""
+
+    @attrs.frozen
+    class Outer:
+        rows: tuple[Checked, ...] = ()
+
+    told = problems({"rows": [{}, {"least": 7}, {"least": 5, "most": 3}]}, Outer)
+    assert ["process.rows[1]: seven is no least; give another", "process.rows[2].most: 3 is below least"] == told
+
+
 def test_missing_keys_are_told() -> None:
     """Options without a default are asked for by their keys."""
     assert ["process.image: missing; add it", "process.size: missing; add it"] == problems({}, Needed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,8 @@ try:
     import fcntl
 except ImportError:  # a platform without flock: the databases' own locks remain
     fcntl = None  # type: ignore[assignment]  # where there is none, nothing is called
+
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # what a system says where one may only read
 
 
 class DataFolder:
@@ -52,6 +55,13 @@ class DataFolder:
         try:
             return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
+            if error.errno in READ_ONLY:
+                raise ScheduleError(
+                    f"its file 'lock' cannot be written: {error.strerror}",
+                    where=str(self.path),
+                    remedy="see to its permissions, or name another folder with --data",
+                    kind="read-only",
+                ) from error
             problem = f"its file 'lock' cannot be written: {error.strerror}; name another folder with --data"
             raise ConfigError([problem], where=str(self.path)) from error
 

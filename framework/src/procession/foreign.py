@@ -3,6 +3,7 @@
 Rules
 -----
 * The slots are dense from 0; a chain that comes along must continue.
+* A message id that comes along must be the one that the message has.
 * An id that neither the content nor a signature proves is taken only where the operator says so.
 * Tags keep their order and letter case in the commitment; as keys they are lower-cased like all keys.
 """
@@ -10,6 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from procession.commitments import KEY, message_id, trusted
@@ -17,6 +19,8 @@ from procession.errors import RequestError
 from procession.ids import from_id, is_id
 from procession.messages import Message
 from procession.schedules import Given, Submission
+
+_ENTRY = ("slot", "timestamp", "block-height", "hash-chain", "message-id", "message")
 
 # Members of an AO message that are neither tags nor the assignment's own.
 _MEMBERS = {"Data": "data", "Target": "target", "Anchor": "anchor", "Signature": "signature"}
@@ -27,7 +31,7 @@ def submissions(
 ) -> Iterator[Submission]:
     """Yield a submission for each assignment of a schedule.
 
-    An entry is ``{"slot", "timestamp", "block-height", "message"}`` and may carry ``hash-chain``;
+    An entry is ``{"slot", "timestamp", "block-height", "message"}`` and may carry ``hash-chain`` and ``message-id``;
     the message is an AO message (``Id, Owner, Tags, Data, ...``) or a message of ours.
     ``definition`` gives slot 0 the keys that it does not have itself.
     Raises RequestError that names the slot.
@@ -48,9 +52,22 @@ def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> S
     raw = entry.get("message") if isinstance(entry, Mapping) else None
     if not isinstance(raw, Mapping):
         raise _refused("'message' is missing", "give the message as an object")
+    _check_keys(entry)
     given = Given(_whole(entry, "slot"), _whole(entry, "timestamp"), _whole(entry, "block-height"), _chain(entry))
     message = _ao_message(raw, definition, trust_ids) if "Id" in raw else _own_message(raw, definition, trust_ids)
-    return Submission(message, message_id(message), given=given)
+    name = message_id(message)
+    if entry.get("message-id") not in (None, name):
+        what = f"the message has the id {name}, given message-id {entry['message-id']!r:.60}"
+        raise _refused(what, "import the schedule as it was exported, or leave message-id out")
+    return Submission(message, name, given=given)
+
+
+def _check_keys(entry: Mapping[str, Any]) -> None:
+    for key in entry:
+        if key not in _ENTRY:
+            close = get_close_matches(str(key), _ENTRY, n=1)
+            remedy = f"nearest is {close[0]!r}" if close else f"known are {', '.join(_ENTRY)}"
+            raise _refused(f"{key!r:.60} is no key of an entry", remedy)
 
 
 def _own_message(raw: Mapping[str, Any], definition: Message | None, trust_ids: bool) -> Message:

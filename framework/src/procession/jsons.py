@@ -4,6 +4,7 @@ Rules
 -----
 * Bytes are ``{"$bytes": "<base64url>"}``; a float that JSON cannot say is ``{"$float": "nan"}``;
   a map that would be taken for one of these is ``{"$map": [[key, value]]}``.
+* A key that stands twice in a map, in whatever case, and a number beyond a float are refused.
 * Keys come in canonical order; ``from_json(to_json(value))`` is the value.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from procession.errors import RequestError
-from procession.messages import Message, freeze
+from procession.messages import Message, freeze, normalize_key
 
 _BYTES = "$bytes"
 _FLOAT = "$float"
@@ -40,7 +41,7 @@ def from_json(text: str | bytes, *, limit: int) -> Any:
     if len(text) > limit:
         raise _refused(f"{len(text)} bytes, at most {limit} are taken", kind="too-large")
     try:
-        raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
+        raw = json.loads(text, parse_float=_float, parse_constant=_no_constant, object_pairs_hook=_object)
         return freeze(raw)
     except (ValueError, TypeError, RecursionError) as error:
         raise _refused(f"not JSON: {error}") from error
@@ -61,7 +62,25 @@ def _thawed(value: Any) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
     form = _FORMS.get(pairs[0][0]) if len(pairs) == 1 else None
-    return form(pairs[0][1]) if form else dict(pairs)
+    return form(pairs[0][1]) if form else _map(pairs)
+
+
+def _map(pairs: Any) -> dict[str, Any]:
+    rows = dict(pairs)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        normal = normalize_key(key)
+        if normal in seen:
+            raise _refused(f"the key {normal!r:.60} stands twice in an object; give it once")
+        seen.add(normal)
+    return rows
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _refused(f'{text:.40} is beyond what a float holds; give it as a text, or as {{"$float": "inf"}}')
+    return number
 
 
 def _bytes(text: Any) -> bytes:
@@ -70,7 +89,7 @@ def _bytes(text: Any) -> bytes:
     return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-_FORMS: Mapping[str, Callable[[Any], Any]] = {_BYTES: _bytes, _FLOAT: float, _MAP: dict}
+_FORMS: Mapping[str, Callable[[Any], Any]] = {_BYTES: _bytes, _FLOAT: float, _MAP: _map}
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -108,7 +108,8 @@ def host_settings(
         problems += _extension_problems(cls, _table(raw, name, problems), f"host.{name}")
     problems += [] if isinstance(raw.get("data", ""), str) else ["host.data: is no text; give a folder"]
     data = folder / raw["data"] if isinstance(raw.get("data"), str) else Path("data")
-    cache, snapshots = found["cache"] or CacheSettings(), found["snapshots"] or SnapshotSettings()
+    cache = found["cache"] or CacheSettings(**_device(raw, "cache"))
+    snapshots = found["snapshots"] or SnapshotSettings(**_device(raw, "snapshots"))
     return HostSettings(data, cache, snapshots, options), problems
 
 
@@ -129,6 +130,12 @@ def _table(raw: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[st
         return table
     problems.append(f"host.{name}: {table!r:.40} is no table; write [host.{name}]")
     return {}
+
+
+def _device(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the device that a table chooses, whatever is wrong with its other keys."""
+    device = _table(raw, name, []).get("device")
+    return {"device": device} if isinstance(device, str) else {}
 
 
 def _rest(table: Mapping[str, Any], cls: type, folder: Path) -> dict[str, Any]:

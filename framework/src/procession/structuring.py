@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -115,7 +116,8 @@ def _taken(table: Any, key: str, field: Any, converter: cattrs.Converter) -> dic
     try:
         value = converter.structure(table[key], field.type)
         if field.validator is not None:
-            field.validator(None, field, value)
+            with suppress(AttributeError):  # one that compares fields is asked again when all are there
+                field.validator(None, field, value)
     except (ValueError, TypeError, cattrs.BaseValidationError) as error:
         error.add_note(cattrs.AttributeValidationNote(f"of {key}", field.name, field.type))
         raise
@@ -205,11 +207,12 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
 def _reason(error: BaseException) -> str:
     """Return the text of a refusal alone, the field that it names as its key."""
     text, *facts = error.args or ("",)
-    names = [fact.name for fact in facts if isinstance(fact, attrs.Attribute)]
-    names += [note.name for note in _notes(error) if isinstance(note, cattrs.AttributeValidationNote)]
-    told = text if isinstance(text, str) and names else str(error)
-    for name in names:
-        told = told.replace(f"'{name}'", f"'{key_of(name)}'")
+    attributes = [fact.name for fact in facts if isinstance(fact, attrs.Attribute)]
+    told = str(text if attributes else error)
+    names = [note.name for note in _notes(error) if isinstance(note, cattrs.AttributeValidationNote)]
+    for name in attributes + names:
+        if told.startswith(f"'{name}' must "):  # as the validators of attrs begin
+            return f"{key_of(name)!r}{told[len(name) + 2 :]}"
     return told
 
 

@@ -82,6 +82,21 @@ def test_impossible_passes_are_refused(memory_kernel: Callable[..., Kernel], key
     assert expected in refused.value.text
 
 
+@pytest.mark.parametrize("keys", ["passes = 17", 'passes = 2\nmode = "Map"'])
+def test_a_file_with_impossible_passes_is_named(memory_kernel: Callable[..., Kernel], keys: str) -> None:
+    """Impossible passes of a file are refused when it is opened, under its name."""
+    with pytest.raises(ConfigError, match=r"\.toml: process\.passes: [0-9]+ passes, given ") as refused:
+        memory_kernel(STACK.format(keys=keys, stack=["multipass@1.0"]), plugins=PLUGINS)
+    assert 1 == len(refused.value.problems)
+
+
+def test_a_table_of_its_own_raises_no_limit(memory_kernel: Callable[..., Kernel]) -> None:
+    """The limit is the definition's, whatever the stage's own table says."""
+    text = STACK.format(keys="", stack='[{ device = "multipass@1.0", passes = 20, max-passes = 30 }]')
+    with pytest.raises(ConfigError, match="given max-passes of 16"):
+        memory_kernel(text, plugins=PLUGINS).spawn()
+
+
 def test_alone_it_has_one_pass(memory_kernel: Callable[..., Kernel]) -> None:
     """As the execution device itself it is refused with more than one pass."""
     text = '[process]\nname = "alone"\nexecution-device = "multipass@1.0"\npasses = 2\n'

@@ -21,7 +21,7 @@ from procession.roles import Site
 from procession.testing.caches import OTHER, PROCESS, batch, digest, large_blob, record
 from procession.testing.fakes import SteppingClock
 from procession_sqlite import CacheOptions, SqliteCache
-from procession_sqlite.cache import _DOWN, _POINTS_DOWN
+from procession_sqlite.newest import DOWN, POINTS_DOWN
 from procession_sqlite.records import SLOTS, record_of, seal_of
 from procession_sqlite.writes import _OLD_POINTS, _USED
 
@@ -103,6 +103,49 @@ def test_corruption_met_in_use_is_cured_by_opening(open_cache: Open, tmp_path: P
     assert record(1) == open_cache().get(PROCESS, 1)
 
 
+def flip_key(path: Path, table: str) -> None:
+    """Turn the key of the first row of a small table from 1 to 33, and leave its index as it is."""
+    db = apsw.Connection(str(path))
+    root = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get
+    size = db.pragma("page_size")
+    db.close()
+    content = bytearray(path.read_bytes())
+    page = (root - 1) * size
+    cell = page + int.from_bytes(content[page + 8 : page + 10])
+    key = cell + (1 if content[cell] < 0x80 else 2)  # after the length of the row
+    assert 1 == content[key]
+    content[key] = 33
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("table", ["processes", "fingerprints", "snapshots"])
+def test_damaged_key_is_cured_by_opening(
+    open_cache: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str
+) -> None:
+    """One flipped bit in the key of a value that recurs costs the file, told once, and no record put later."""
+    first = open_cache()
+    first.put(batch(record(1, snapshot=digest(b"s")), blobs=[b"s"]))
+    first.close()
+    flip_key(tmp_path / "cache.sqlite", table)
+    second = open_cache()
+    assert second.get(PROCESS, 1) is None
+    second.put(batch(record(2, snapshot=digest(b"s"))))
+    second.close()
+    assert record(2, snapshot=digest(b"s")) == open_cache().get(PROCESS, 2)
+    assert ["moved aside" in text for text in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("table", ["fingerprints", "snapshots"])
+def test_key_that_leads_nowhere_is_damage(open_cache: Open, raw: apsw.Connection, table: str) -> None:
+    """A record whose fingerprint or snapshot is not there is damaged, an empty fingerprint too."""
+    cache = open_cache()
+    cache.put(batch(record(1, fingerprint="", snapshot=digest(b"s"))))
+    raw.execute(f"DELETE FROM {table}")
+    with pytest.raises(CacheError) as found:
+        cache.get(PROCESS, 1)
+    assert "damaged" == found.value.kind
+
+
 def test_blobs_in_files_outlive_a_corrupt_cache(open_cache: Open, tmp_path: Path) -> None:
     """An image stays readable when the cache file was lost."""
     first = open_cache()
@@ -158,10 +201,12 @@ def test_nothing_to_read_is_an_error(open_cache: Open, tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("options", [{"sync": "off"}, {"large_blob": -1}])
-def test_bad_options_are_refused(options: dict[str, Any]) -> None:
-    """An option that means nothing is refused when it is given."""
-    with pytest.raises(ValueError):  # noqa: PT011 - attrs says which option
+@pytest.mark.parametrize(
+    ("options", "remedy"), [({"sync": "off"}, "give 'normal' or 'full'"), ({"large_blob": 0}, "positive number")]
+)
+def test_bad_options_are_refused(options: dict[str, Any], remedy: str) -> None:
+    """An option that means nothing is refused when it is given, with what to give."""
+    with pytest.raises(ValueError, match=remedy):
         CacheOptions(**options)
 
 
@@ -292,8 +337,8 @@ def test_disk_trouble_is_a_cache_error(open_cache: Open, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("statement", "bindings", "index"),
     [
-        (_DOWN, (0, SLOTS), "INTEGER PRIMARY KEY"),
-        (_POINTS_DOWN, (0, SLOTS), "INDEX points"),
+        (DOWN, (0, SLOTS), "INTEGER PRIMARY KEY"),
+        (POINTS_DOWN, (0, SLOTS), "INDEX points"),
         (_OLD_POINTS, (0, SLOTS, 1), "INDEX points"),
         (_USED, (b"x",), "INDEX uses"),
     ],
@@ -321,6 +366,30 @@ def test_seal_is_not_fooled_by_moved_bytes() -> None:
     """Bytes that move from one field to the next change the seal, and so does an empty snapshot."""
     one, two = record(1, state=b"ab", state_digest=b"c"), record(1, state=b"a", state_digest=b"bc")
     assert 4 == len({seal_of(one), seal_of(two), seal_of(record(1)), seal_of(record(1, snapshot=b""))})
+
+
+def test_damage_is_told_once(open_cache: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged records passed over are one line with their count, told once in whichever order they are met."""
+    cache = open_cache()
+    cache.put(batch(*[record(slot, snapshot=b"\x01" * 32 if slot % 5 == 0 else None) for slot in range(100)]))
+    raw.execute(f"UPDATE records SET state = x'00' WHERE place % {SLOTS} BETWEEN 10 AND 94")
+    below = [cache.latest(PROCESS, at, with_snapshot=points) for points in (True, False) for at in range(94, 9, -1)]
+    assert [5, 9] == sorted({item.slot for item in below if item is not None})
+    assert [17, 68] == [int(text.split("seals: ")[1].split(";")[0]) for text in caplog.messages]
+
+
+def test_damage_is_not_read_again(open_cache: Open, raw: apsw.Connection) -> None:
+    """A record found damaged is jumped over until it is put anew."""
+    cache = open_cache()
+    cache.put(batch(*[record(slot) for slot in range(10)]))
+    raw.execute("CREATE TABLE good AS SELECT * FROM records")
+    raw.execute(f"UPDATE records SET state = x'00' WHERE place % {SLOTS} > 3")
+    assert record(3) == cache.latest(PROCESS, None, with_snapshot=False)
+    raw.execute("INSERT OR REPLACE INTO records SELECT * FROM good")
+    assert record(3) == cache.latest(PROCESS, None, with_snapshot=False)
+    cache.put(batch(record(6), record(12)))
+    found = [cache.latest(PROCESS, at, with_snapshot=False) for at in (5, 6, 9, 11, None)]
+    assert [3, 6, 6, 6, 12] == [item and item.slot for item in found]
 
 
 def test_pruning_keeps_damage_visible(open_cache: Open, raw: apsw.Connection) -> None:

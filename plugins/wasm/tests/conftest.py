@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -37,8 +37,8 @@ def assignment_of(slot: int, message: Mapping[str, Any]) -> Assignment:
     )
 
 
-def binding_of(content: bytes, answers: Answers, output_prefix: str = "") -> Binding:
-    """Return the place of a stage whose image is some bytes and whose imports are answered so."""
+def binding_of(content: bytes, answers: Answers, output_prefix: str = "", devices: Sequence[Any] = ()) -> Binding:
+    """Return the place of a stage in a stack of devices: its image is some bytes, its imports are answered so."""
 
     def blob(wanted: str) -> bytes:
         if wanted != IMAGE:
@@ -57,7 +57,7 @@ def binding_of(content: bytes, answers: Answers, output_prefix: str = "") -> Bin
 
     return Binding(
         process="process",
-        definition=Message(),
+        definition=Message({"device-stack": list(devices)}),
         number="1",
         device="wasm-64@1.0",
         input_prefix="",
@@ -128,8 +128,9 @@ def stage(images: Images) -> Iterator[Callable[..., WasmStage]]:
             content: str | bytes, answers: Answers | None = None, output_prefix: str = "", **options: Any
         ) -> WasmStage:
             content = content.encode() if isinstance(content, str) else content
+            devices = options.pop("devices", ())
             options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-            binding = binding_of(content, {} if answers is None else answers, output_prefix)
+            binding = binding_of(content, {} if answers is None else answers, output_prefix, devices)
             made = build_stage(images, WasmOptions(**{"image": Blob(IMAGE), **options}), binding)
             stack.callback(made.close)
             made.check()

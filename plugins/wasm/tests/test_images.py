@@ -106,6 +106,29 @@ def test_an_image_that_cannot_serve_is_refused(content: str | bytes, what: str) 
     assert "\n" not in refused.value.text
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "expected at least one module field"),
+        (b" \n", "expected at least one module field"),
+        (b"hello", "expected `(`"),
+        (b"(module\n  (func (i32.add))", "expected `)`"),
+        (b"(module\n  (bogus | 1))", "expected valid module field"),
+    ],
+)
+def test_a_broken_text_is_told_by_its_cause(content: bytes, reason: str) -> None:
+    """What the parser says is told, not the line that it quotes."""
+    with pytest.raises(RequestError) as refused:
+        compile_image("an id", content)
+    assert refused.value.what.endswith(f": {reason}")
+
+
+def test_a_refused_image_names_its_stage(stage: Callable[..., Any]) -> None:
+    """A stage that cannot be built is named by its number and device."""
+    with pytest.raises(RequestError, match=r"^stage 1: wasm-64@1\.0 image guest: neither a WASM module"):
+        stage("hello")
+
+
 def test_an_image_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image above the bound is refused before it is looked at."""
     monkeypatch.setattr(images, "MAX_BYTES", 10)

@@ -169,7 +169,24 @@ def test_unanswered_imports_are_all_named(stage: Callable[..., Any]) -> None:
     assert "bad-image" == refused.value.kind
     assert "fd_write(i32, i32, i32, i32), my_lib.seed (a global), env.invoke_v(i32)" in refused.value.text
     assert "my_lib.mul" not in refused.value.text
-    assert "'wasi@1.0'" in refused.value.text
+    assert refused.value.text.startswith("stage 1: wasm-64@1.0 image guest: no device of the stack answers its imports")
+    assert refused.value.text.endswith("; add 'wasi@1.0' to the device-stack")
+
+
+@pytest.mark.parametrize(
+    ("module", "devices"),
+    [("env", []), ("wasi_snapshot_preview1", ["wasi@1.0"]), ("wasi_unstable", [{"device": "wasi@1.0"}])],
+)
+def test_wasi_is_advised_only_where_it_helps(stage: Callable[..., Any], module: str, devices: list[Any]) -> None:
+    """For other modules, and where wasi@1.0 is in the stack, also in an inner one, another device is asked for."""
+    wat = f'(module (import "{module}" "foo" (func)))'
+    inner = {"device": "stack@1.0", "device-stack": devices}
+    for stack in (devices, [inner]):
+        with pytest.raises(RequestError) as refused:
+            stage(wat, devices=stack)
+        assert refused.value.text.endswith(
+            f"no device of the stack answers its imports: {module}.foo(); add one that does"
+        )
 
 
 def test_imports_that_no_python_can_answer_are_refused(stage: Callable[..., Any]) -> None:

@@ -168,8 +168,15 @@ def test_levels_are_read_alike(tmp_path: Path) -> None:
         assert {"memory": content} == ZstdSnapshotter(ZstdOptions(), site).unpack(packed, FINGERPRINT)
 
 
-@pytest.mark.parametrize("options", [{"level": 0}, {"level": 20}, {"limit": -1}])
-def test_bad_options_are_refused(options: dict[str, int]) -> None:
-    """An option out of its range is refused when it is given."""
-    with pytest.raises(ValueError):  # noqa: PT011 - attrs says which option
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"level": 0}, "0 is no level of compression; give 1 to 19"),
+        ({"level": 20}, "20 is no level of compression; give 1 to 19"),
+        ({"limit": -1}, "-1 bytes are none; give 0 or more"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, int], told: str) -> None:
+    """An option out of its range is refused when it is given, with its range."""
+    with pytest.raises(ValueError, match=f"^{told}$"):
         ZstdOptions(**options)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from procession.cli import screen
 from procession.cli.options import Command, Place, json_option, place_options, target_argument, unmarked
 from procession.cli.reaches import Access, reach
 from procession.cli.session import Session
+from procession.errors import RequestError
+from procession.ids import is_id
 from procession.jsons import to_json
+from procession.paths import parse
 
 
 @click.command("compute", cls=Command, short_help="Print the state after a slot.")
@@ -42,8 +48,13 @@ def compute(
     """
     if slot is not None and message is not None:
         raise click.UsageError("--slot and --message name two places; give one of them")
+    if message is not None and not is_id(message):
+        remedy = "it is 43 characters, as `procession log --jsonl` shows it"
+        raise RequestError(
+            f"{message!r:.80} is no message id", where="--message", remedy=remedy, kind="unknown-message"
+        )
     at = slot if message is None else message
-    with reach(session, place, target, access=Access.EITHER) as there:
+    with reach(session, place, target, access=Access.EITHER) as there, _in_words_of(path):
         _show(there.state(at, path.lstrip("/")), as_json=as_json)
 
 
@@ -61,8 +72,19 @@ def now(session: Session, target: str, path: str, *, place: Place, as_json: bool
       procession now ledger.toml
       procession now 7Kx results/output --json
     """
-    with reach(session, place, target, access=Access.EITHER) as there:
+    with reach(session, place, target, access=Access.EITHER) as there, _in_words_of(path):
         _show(there.now(path.lstrip("/")), as_json=as_json)
+
+
+@contextmanager
+def _in_words_of(path: str) -> Iterator[None]:
+    """Count the characters of a wrong path as the caller wrote it, not within the whole that was asked for."""
+    try:
+        yield
+    except RequestError as error:
+        if error.kind == "path":
+            parse(path)
+        raise
 
 
 def _show(found: object, *, as_json: bool) -> None:

@@ -32,6 +32,7 @@ HOST = 6
 DEADLINE = 7
 INTERRUPTED = 130  # as a shell says of SIGINT
 PIPE = 141  # as a shell says of SIGPIPE
+TERMINATED = 143  # as a shell says of SIGTERM
 
 MEANINGS: Mapping[int, str] = MappingProxyType(
     {
@@ -45,6 +46,7 @@ MEANINGS: Mapping[int, str] = MappingProxyType(
         DEADLINE: "the time given was over; what is done is kept",
         INTERRUPTED: "interrupted; what is done is kept",
         PIPE: "nobody reads the output any more",
+        TERMINATED: "ended by SIGTERM; what is done is kept",
     }
 )
 

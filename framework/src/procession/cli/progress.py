@@ -13,11 +13,12 @@ PATIENCE = 0.5  # seconds before a bar appears
 
 
 class Progress:
-    """Show how much of some work is done; a context manager."""
+    """Show how much of some work is done, in numbers where it is ``counted``, else in percent; a context manager."""
 
-    def __init__(self, label: str, length: int) -> None:
+    def __init__(self, label: str, length: int, *, counted: bool = True) -> None:
         self._label = label
         self._length = length
+        self._counted = counted
         self._done = 0
         self._begun = time.monotonic()
         self._bar: Any = None
@@ -37,6 +38,8 @@ class Progress:
         if self._bar is not None and step > 0:
             self._bar.update(step)
         elif self._bar is None and sys.stderr.isatty() and time.monotonic() - self._begun > PATIENCE:
-            self._bar = click.progressbar(length=self._length, label=self._label, file=sys.stderr, show_pos=True)
+            self._bar = click.progressbar(
+                length=self._length, label=self._label, file=sys.stderr, show_pos=self._counted
+            )
             self._bar.__enter__()
             self._bar.update(self._done)

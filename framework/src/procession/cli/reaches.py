@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from procession.cli import screen
@@ -14,13 +15,14 @@ from procession.cli.advancing import advance
 from procession.cli.nodes import Node
 from procession.cli.options import DATA, Place
 from procession.cli.session import Session
-from procession.definitions import Definition, load_file
+from procession.definitions import Definition, Loaded, load_file
 from procession.errors import ConfigError, RequestError, ScheduleError
 from procession.ids import is_id
 from procession.kernel import Kernel
 from procession.messages import Message
 
 SHOWN = 5  # processes named where a beginning fits several
+BESIDE: Mapping[str, str] = MappingProxyType({"locked": "reading beside it", "read-only": "reading only"})
 
 
 class Access(Enum):
@@ -131,14 +133,16 @@ def reach(session: Session, place: Place, target: str, *, access: Access) -> Ite
 @contextmanager
 def kernel_at(session: Session, data: Path | None, file: Path | None, *, access: Access) -> Iterator[Kernel]:
     """Open the kernel of a data folder that is there already."""
-    if file is None and not (data or DATA).is_dir():
-        raise ConfigError(["there is no such data folder; name one with --data"], where=str(data or DATA))
+    folder = _folder(session, data, file)
+    if not folder.is_dir():
+        problem = "there is no such data folder; name one with --data, or begin a process with `procession run`"
+        raise ConfigError([problem], where=str(folder))
     try:
         kernel = session.kernel(file, data=data, read_only=access is Access.READ)
     except ScheduleError as error:
-        if access is not Access.EITHER or error.kind != "locked":
+        if access is not Access.EITHER or error.kind not in BESIDE:
             raise
-        screen.note(f"{error.where}: {error.what}; reading beside it, nothing is written")
+        screen.note(f"{error.where}: {error.what}; {BESIDE[error.kind]}, nothing is written")
         kernel = session.kernel(file, data=data, read_only=True)
     with kernel:
         yield kernel
@@ -153,11 +157,7 @@ def file_of(target: str) -> Path | None:
 
 def definition_in(session: Session, file: Path) -> Definition:
     """Return the definition of a file without opening a data folder."""
-    registry = session.registry()
-    try:
-        return load_file(file, registry).definition
-    finally:
-        registry.close()
+    return _loaded(session, file).definition
 
 
 def compute_path(process: str, at: int | str | None, path: str) -> str:
@@ -186,6 +186,18 @@ def matching(kernel: Kernel, target: str) -> str:
     shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
     text = f"{len(found)} processes begin with {target!r:.60}: {shown}"
     raise RequestError(text, where="target", remedy="give more of the id", kind="ambiguous", facts=facts)
+
+
+def _loaded(session: Session, file: Path) -> Loaded:
+    registry = session.registry()
+    try:
+        return load_file(file, registry)
+    finally:
+        registry.close()
+
+
+def _folder(session: Session, data: Path | None, file: Path | None) -> Path:
+    return data or (_loaded(session, file).host.data if file else DATA)
 
 
 def _whole(target: str) -> str:

@@ -17,7 +17,7 @@ from procession.cli import screen
 from procession.cli.check import check
 from procession.cli.compute import compute, now
 from procession.cli.devices import devices
-from procession.cli.exits import HOST, INTERRUPTED, MEANINGS, OK, PIPE, USAGE, code_of
+from procession.cli.exits import BAD_INPUT, HOST, INTERRUPTED, MEANINGS, OK, PIPE, USAGE, code_of
 from procession.cli.imports import import_schedule
 from procession.cli.log import log
 from procession.cli.options import AS_JSON, DEBUG, debug_option
@@ -54,6 +54,13 @@ class Root(click.Group):
         """Return a command; plugins are asked only for what is not built in."""
         return self.commands.get(cmd_name) or _of_plugins(self, ctx).get(cmd_name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command of a name, or say which distribution brings it."""
         distribution = ELSEWHERE.get(args[0]) if args else None
@@ -76,6 +83,11 @@ class Root(click.Group):
             _trace(ctx, error)
             screen.complain(error, as_json=ctx.meta.get(AS_JSON, False))
             ctx.exit(code_of(error))
+        except UnicodeEncodeError as error:
+            _trace(ctx, error)
+            text, remedy = "a name is no UTF-8 in this shell's locale", "set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+            screen.complain(ProcessionError(text, remedy=remedy, kind="locale"), as_json=ctx.meta.get(AS_JSON, False))
+            ctx.exit(BAD_INPUT)
         except Exception as error:  # noqa: BLE001 # commands of plugins run here, and no traceback is an answer
             _trace(ctx, error)
             found = ProcessionError(f"a bug: {type(error).__name__}: {error}", remedy="--debug shows where")

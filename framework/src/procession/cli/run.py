@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -9,12 +10,14 @@ import click
 
 from procession.cli import advancing, screen, summaries
 from procession.cli.exits import NO
-from procession.cli.lines import batches, lines_of, message_in
+from procession.cli.lines import Line, batches, lines_of, message_in
 from procession.cli.options import Command, data_option, definition_argument, existing_file, json_option
 from procession.cli.progress import Progress
 from procession.cli.proving import Proof, prove
 from procession.cli.session import Session
+from procession.errors import ScheduleError
 from procession.kernel import Process
+from procession.schedules import Assignment
 
 
 @attrs.frozen
@@ -77,21 +80,30 @@ def run(
 
 def schedule_file(process: Process, file: Path) -> Scheduled:
     """Schedule the lines of a file that have no slot yet; nothing is scheduled unless all of them are messages."""
-    for line in lines_of(file):
-        message_in(line)
+    total = sum(1 for line in lines_of(file) if message_in(line) is not None)
     new = known = 0
-    with Progress("scheduling", file.stat().st_size) as progress:
+    with Progress("scheduling", total) as progress:
         for batch in batches(lines_of(file)):
             head = process.head.slot
-            assignments = process.kernel.schedule_many(
-                process.id,
-                [message_in(line) for line in batch],
-                idempotency_keys=[line.key for line in batch],
-            )
+            assignments = _scheduled(process, batch, before=new + known, total=total)
             new += sum(assignment.slot > head for assignment in assignments)
             known += sum(assignment.slot <= head for assignment in assignments)
-            progress.to(batch[-1].read)
+            progress.to(new + known)
     return Scheduled(new, known)
+
+
+def _scheduled(process: Process, batch: Sequence[Line], *, before: int, total: int) -> Sequence[Assignment]:
+    """Schedule some lines; what the schedule's disk refuses is told with what is scheduled already."""
+    messages, keys = [message_in(line) for line in batch], [line.key for line in batch]
+    try:
+        return process.kernel.schedule_many(process.id, messages, idempotency_keys=keys)
+    except ScheduleError as error:
+        remedy = "make room" if error.kind == "disk-full" else error.remedy  # its own says that nothing is scheduled
+        told = f"{before} of {total} messages are in the schedule, and the same command goes on there"
+        told = f"{remedy}; {told}" if remedy else told
+        raise ScheduleError(
+            error.what, where=error.where, remedy=told, kind=error.kind, facts={**error.facts, "scheduled": before}
+        ) from error
 
 
 def _show(summary: summaries.Summary, scheduled: Scheduled) -> None:

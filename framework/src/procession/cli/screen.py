@@ -77,7 +77,10 @@ def document(value: Mapping[str, Any]) -> None:
 def value(found: Any) -> None:
     """Print a value for people: a text as it is, anything else as indented JSON."""
     text = found if isinstance(found, str) else to_json(found, indent=2)
-    say(safe(text, lines=True) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        say(safe(text, lines=True))
+    else:
+        click.echo(text, color=True)  # else click would leave out what looks like colour
 
 
 def note(text: str) -> None:

@@ -15,6 +15,7 @@ from procession.messages import EMPTY, Message
 
 FIRST = 5  # failures shown
 ROW_LABEL = 16  # columns in front of a row's text
+ARROW = "  ->  "
 
 
 @attrs.frozen
@@ -124,6 +125,6 @@ def _failure(outcome: Outcome) -> dict[str, object]:
 def _show_slot(outcome: Outcome, told: str) -> None:
     asked = screen.told(outcome.message, leave_out=("process", "device-stack"))
     front = f"  slot {outcome.slot}".ljust(ROW_LABEL)
-    left = max(screen.width() - ROW_LABEL - 4, 2)
+    left = max(screen.width() - ROW_LABEL - len(ARROW), 2)
     answer = screen.cut(told, max(left // 2, left - len(asked)))
-    screen.say(f"{front}{screen.cut(asked, left - len(answer))}  ->  {answer}")
+    screen.say(f"{front}{screen.cut(asked, left - len(answer))}{ARROW}{answer}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from hashlib import sha256
 
-import apsw
 import attrs
 
 from procession.errors import CacheError
@@ -16,6 +14,7 @@ from procession.results import Batch, Record
 from procession.roles import Site
 from procession_sqlite.files import Readers
 from procession_sqlite.folders import BlobFolder, damaged_blob
+from procession_sqlite.newest import Newest
 from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 from procession_sqlite.writes import Writes
@@ -24,12 +23,16 @@ SYNCHRONOUS = {"normal": 1, "full": 2}  # as SQLite numbers them
 
 _KEY = "SELECT key FROM processes WHERE value = ?"
 _AT = f"SELECT {COLUMNS} FROM records WHERE place = ?"
-_DOWN = f"SELECT {COLUMNS} FROM records WHERE place BETWEEN ? AND ? ORDER BY place DESC"
-_POINTS_DOWN = (
-    f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
-    " ORDER BY place DESC"
-)
-_log = logging.getLogger("procession.sqlite")
+
+
+def _is_sync(options: object, attribute: object, value: str) -> None:
+    if value not in SYNCHRONOUS:
+        raise ValueError(f"{value!r} syncs nothing; give 'normal' or 'full'")
+
+
+def _is_positive(options: object, attribute: object, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{value} is no size; give a positive number of bytes")
 
 
 @attrs.frozen
@@ -41,8 +44,8 @@ class CacheOptions:
     """
 
     path: str = "cache.sqlite"
-    sync: str = attrs.field(default="normal", validator=attrs.validators.in_(SYNCHRONOUS))
-    large_blob: int = attrs.field(default=1 << 20, validator=attrs.validators.ge(0))
+    sync: str = attrs.field(default="normal", validator=_is_sync)
+    large_blob: int = attrs.field(default=1 << 20, validator=_is_positive)
 
 
 class SqliteCache:
@@ -53,6 +56,7 @@ class SqliteCache:
         self._large = options.large_blob
         self._digests = Tiers("digests")
         self._names = Tiers("names")
+        self._newest = Newest()
         self._writes = None if site.read_only else Writes(self._path, synchronous=SYNCHRONOUS[options.sync])
         try:
             self._folder = BlobFolder(self._path.parent / "blobs", read_only=site.read_only)
@@ -71,6 +75,8 @@ class SqliteCache:
             with writes.transaction():
                 writes.put_blobs(small)
                 writes.put_records(batch.records)
+            for process in {record.process for record in batch.records}:
+                self._newest.replaced(process, [item.slot for item in batch.records if item.process == process])
 
     def get(self, process: str, slot: int) -> Record | None:
         """Return the record of a slot; CacheError (kind ``damaged``) if it fails its hash."""
@@ -82,15 +88,17 @@ class SqliteCache:
         return record_of(process, rows[0]) if rows else None
 
     def latest(self, process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
-        """Return the newest record at or below a slot, by index, passing over damaged ones."""
+        """Return the newest record at or below a slot, by index, passing over damaged ones.
+
+        What is damaged is told once, and looked at again when it is put anew through this cache.
+        """
         with self._readers.lent() as db:
             key = db.execute(_KEY, (process,)).get
             if key is None:
                 return None
             top = SLOTS - 1 if at_or_below is None else min(at_or_below, SLOTS - 1)
-            with closing(db.cursor()) as cursor:
-                cursor.execute(_POINTS_DOWN if with_snapshot else _DOWN, (key * SLOTS, key * SLOTS + top))
-                return _first_whole(process, cursor)
+            places = range(key * SLOTS, key * SLOTS + top + 1)
+            return self._newest.find(db, process, places, with_snapshot=with_snapshot)
 
     def find(self, process: str, message_id: str) -> int | None:
         """Return the first computed slot that holds a message."""
@@ -163,12 +171,3 @@ class SqliteCache:
             kind="missing",
             facts={"blob": to_id(digest)},
         )
-
-
-def _first_whole(process: str, rows: apsw.Cursor) -> Record | None:
-    for row in rows:
-        try:
-            return record_of(process, row)
-        except CacheError as error:
-            _log.warning("%s", error.text)
-    return None

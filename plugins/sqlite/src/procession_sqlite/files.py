@@ -30,13 +30,14 @@ _SCHEMA = (
     f"CREATE TABLE fingerprints {_KEYED.format('TEXT')}"
     f"CREATE TABLE snapshots {_KEYED.format('BLOB')}"
     "CREATE TABLE records (place INTEGER PRIMARY KEY, message_id TEXT NOT NULL, chain BLOB NOT NULL,"
-    " state BLOB NOT NULL, state_digest BLOB NOT NULL, complete INTEGER NOT NULL, fingerprint INTEGER NOT NULL, live_root BLOB NOT NULL,"
-    " snapshot INTEGER, seal BLOB NOT NULL);"
+    " state BLOB NOT NULL, state_digest BLOB NOT NULL, complete INTEGER NOT NULL, fingerprint INTEGER NOT NULL,"
+    " live_root BLOB NOT NULL, snapshot INTEGER, seal BLOB NOT NULL);"
     "CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL;"
     "CREATE INDEX uses ON records (snapshot) WHERE snapshot IS NOT NULL;"
     "CREATE TABLE blobs (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
 ) + "".join(Tiers(table).schema for table in ("names", "digests"))
 
+_RECURRING = ("processes", "fingerprints", "snapshots")
 _CORRUPT = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)  # the last: a schema that is not what we wrote
 _log = logging.getLogger("procession.sqlite")
 
@@ -177,7 +178,9 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
         db.pragma("synchronous", synchronous)
         db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
-        if not _is_ours(db, path):
+        if _is_ours(db, path):
+            _check_keys(db)
+        else:
             db.execute(_SCHEMA)
             db.pragma("application_id", APPLICATION)
             db.pragma("user_version", SCHEMA_VERSION)
@@ -186,6 +189,17 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
         db.close()
         raise
     return db
+
+
+def _check_keys(db: apsw.Connection) -> None:
+    """Refuse a file in which a value that recurs has one key by its index and another by its row.
+
+    No seal covers these tables, and a damaged row of theirs fails every record that refers to it, for good.
+    """
+    for table in _RECURRING:
+        found = db.execute(f"PRAGMA integrity_check({table})").fetchall()
+        if found != [("ok",)]:
+            raise apsw.CorruptError(f"{table}: {found[0][0]}")
 
 
 def _is_ours(db: apsw.Connection, path: Path) -> bool:

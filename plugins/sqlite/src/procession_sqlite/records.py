@@ -17,12 +17,13 @@ from procession.results import Record
 from procession_sqlite.tiers import NAME_BYTES
 
 SLOTS = 1 << 32  # a process can have
+SNAPSHOT = 8  # of the columns
 
 # Text is read as bytes, so that damage meets the seal and not a decoder.
 COLUMNS = (
     "place, coalesce(CAST(message_id AS BLOB), x''), coalesce(CAST(chain AS BLOB), x''),"
     " coalesce(CAST(state AS BLOB), x''), coalesce(CAST(state_digest AS BLOB), x''), complete,"
-    " coalesce((SELECT CAST(value AS BLOB) FROM fingerprints WHERE key = fingerprint), x''),"
+    " (SELECT CAST(value AS BLOB) FROM fingerprints WHERE key = fingerprint),"
     " coalesce(CAST(live_root AS BLOB), x''), (SELECT CAST(value AS BLOB) FROM snapshots WHERE key = snapshot), seal"
 )
 
@@ -39,6 +40,8 @@ def seal_of(record: Record) -> bytes:
 def record_of(process: str, row: tuple[Any, ...]) -> Record:
     """Return the record of a row; CacheError (kind ``damaged``) if its seal is broken."""
     place, message_id, chain, state, state_digest, complete, fingerprint, live_root, snapshot, seal = row
+    if fingerprint is None:  # its key leads nowhere
+        raise damaged(process, place % SLOTS)
     try:
         record = Record(
             process=process,

@@ -13,7 +13,7 @@ import attrs
 from procession.errors import CacheError
 from procession.results import Record
 from procession_sqlite.files import closed, open_writing, translated
-from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of, seal_of
+from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, name_of, record_of, seal_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 
 KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
@@ -104,7 +104,7 @@ class Writes:
         rows: list[tuple[Any, ...]] = self._db.execute(_OLD_POINTS, points).fetchall()
         for row in rows:
             self._drop_snapshot(process, row)
-        return len(rows), [digest for digest in dict.fromkeys(row[8] for row in rows) if self._forget(digest)]
+        return len(rows), [digest for digest in dict.fromkeys(row[SNAPSHOT] for row in rows) if self._forget(digest)]
 
     def remove_blob(self, digest: bytes) -> None:
         """Remove a blob, if it is in the file."""

@@ -100,7 +100,7 @@ def compile_image(image_id: str, content: bytes) -> Image:
 def bad_image(image_id: str, what: str, remedy: str = "") -> RequestError:
     """Return the refusal of an image."""
     return RequestError(
-        what, where=f"image {image_id}", remedy=remedy, kind="bad-image", facts={"image": image_id}
+        what, where=f"wasm-64@1.0 image {image_id}", remedy=remedy, kind="bad-image", facts={"image": image_id}
     )
 
 

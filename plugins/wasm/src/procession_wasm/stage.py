@@ -184,7 +184,7 @@ def _placed(binding: Binding) -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        raise error.at(f"stage {binding.number or '1'} {binding.device}") from error
+        raise error.at(f"stage {binding.number or '1'}") from error
 
 
 def _devices(stack: Iterable[Any]) -> Iterator[str]:

@@ -144,7 +144,6 @@ WRONG: dict[str, tuple[Any, str]] = {
         entry(0, **{"hash-chian": OTHER}),
         "'hash-chian' is no key of an entry; nearest is 'hash-chain'",
     ),
-    "an unknown key": (entry(0, quux=1), "'quux' is no key of an entry"),
     "another slot": (entry(1), "slot 1 stands where slot 0 belongs"),
 }
 
@@ -157,6 +156,22 @@ def test_an_entry_that_is_wrong_is_named(wrong: Any, problem: str) -> None:
     assert caught.value.text.startswith("schedule entry 0: ")
     assert problem in caught.value.text
     assert "message" == caught.value.kind
+
+
+def test_the_time_may_stand_in_the_message() -> None:
+    """An AO message brings its own time and height, as numbers or texts; what stands beside it comes first."""
+    timed = ao(Timestamp="1700000000000", **{"Block-Height": 9})
+    (found,) = submissions([{"slot": 0, "message": timed}], definition=None, trust_ids=True)
+    assert (1_700_000_000_000, 9) == (found.given.timestamp, found.given.block_height)
+    (found,) = submissions([entry(0, timed)], definition=None, trust_ids=True)
+    assert (1000, 7) == (found.given.timestamp, found.given.block_height)
+
+
+def test_what_a_scheduler_adds_is_left_out() -> None:
+    """Keys that are far from any of an entry are somebody else's, and change nothing."""
+    (plain,) = submissions([entry(0)], definition=None, trust_ids=False)
+    (added,) = submissions([entry(0, epoch="0", process=ID, result={})], definition=None, trust_ids=False)
+    assert plain == added
 
 
 # -- loading

@@ -32,7 +32,8 @@ def submissions(
     """Yield a submission for each assignment of a schedule.
 
     An entry is ``{"slot", "timestamp", "block-height", "message"}`` and may carry ``hash-chain`` and ``message-id``;
-    the message is an AO message (``Id, Owner, Tags, Data, ...``) or a message of ours.
+    other keys, which schedulers add, are left out, but not one that is nearly one of these. The message is an AO
+    message (``Id, Owner, Tags, Data, ...``; it may hold ``Timestamp`` and ``Block-Height`` too) or one of ours.
     ``definition`` gives slot 0 the keys that it does not have itself.
     Raises RequestError that names the slot.
     """
@@ -53,7 +54,8 @@ def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> S
     if not isinstance(raw, Mapping):
         raise _refused("'message' is missing", "give the message as an object")
     _check_keys(entry)
-    given = Given(_whole(entry, "slot"), _whole(entry, "timestamp"), _whole(entry, "block-height"), _chain(entry))
+    timed = {"timestamp": _number(raw.get("Timestamp")), "block-height": _number(raw.get("Block-Height")), **entry}
+    given = Given(_whole(entry, "slot"), _whole(timed, "timestamp"), _whole(timed, "block-height"), _chain(entry))
     message = _ao_message(raw, definition, trust_ids) if "Id" in raw else _own_message(raw, definition, trust_ids)
     name = message_id(message)
     if entry.get("message-id") not in (None, name):
@@ -64,10 +66,9 @@ def _submission(entry: Any, definition: Message | None, *, trust_ids: bool) -> S
 
 def _check_keys(entry: Mapping[str, Any]) -> None:
     for key in entry:
-        if key not in _ENTRY:
-            close = get_close_matches(str(key), _ENTRY, n=1)
-            remedy = f"nearest is {close[0]!r}" if close else f"known are {', '.join(_ENTRY)}"
-            raise _refused(f"{key!r:.60} is no key of an entry", remedy)
+        close = () if key in _ENTRY else get_close_matches(str(key), _ENTRY, n=1, cutoff=0.75)
+        if close:
+            raise _refused(f"{key!r:.60} is no key of an entry", f"nearest is {close[0]!r}")
 
 
 def _own_message(raw: Mapping[str, Any], definition: Message | None, trust_ids: bool) -> Message:
@@ -100,6 +101,12 @@ def _tag(tag: Any) -> dict[str, str]:
         case {"name": str(name), "value": str(value)}:
             return {"name": name, "value": value}
     raise _refused(f"{tag!r:.60} is no tag", "a tag has a text name and a text value")
+
+
+def _number(value: Any) -> Any:
+    """Return a number that AO wrote as a text."""
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
+    return int(value) if digits else value
 
 
 def _whole(entry: Mapping[str, Any], key: str) -> int:

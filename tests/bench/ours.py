@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from measuring import Row, folder_bytes
 from peers import ES_BATCH, ES_BYTES, ES_ONE, FDATASYNC
 
+from aos.module import MissingModuleError, aos_module
 from procession import Factory, Kernel, Ok, Process, PureStage, hookimpl
 from procession.definitions import definition_of
 from procession.machine import Policy, initial_state, transition
@@ -155,7 +157,7 @@ def aos_slots(folder: Path, scale: float) -> float:
     """AOS 2.0.6 evaluates `1 + 1`, warm, through the whole stack, stored: slots a second."""
     count = int(60 * scale)
     file = folder / "aos.toml"
-    rows = {**AOS_DEFINITION, "image": str(_aos_module()), "random-seed": "bench"}
+    rows = {**AOS_DEFINITION, "image": str(aos_module()), "random-seed": "bench"}
     file.write_text("[process]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items()))
     with Kernel.open(file, data=folder / "data") as kernel:
         process = kernel.spawn()
@@ -166,16 +168,10 @@ def aos_slots(folder: Path, scale: float) -> float:
         return count / (time.perf_counter() - begun)
 
 
-def _aos_module() -> Path:
-    from aos.module import aos_module
-
-    return aos_module()
-
-
 def _why_no_aos() -> str:
     try:
-        _aos_module()
-    except (ImportError, OSError, RuntimeError) as error:
+        aos_module()
+    except (MissingModuleError, OSError, SubprocessError) as error:
         return str(error)
     return ""
 

@@ -1,19 +1,19 @@
-"""process@1.0 by path: schedule, slot, compute, now, snapshot, init."""
+"""process@1.0 by path: schedule, slot, compute, now, snapshot, init, push."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kernel.devices import COUNTER, TAPE, TAPING, Watcher, kernel_of
-from procession import ConfigError, Kernel, Message, Process, ProcessionError, RequestError
+from kernel.devices import COUNTER, COUNTING, TAPE, TAPING, Watcher, kernel_of
+from procession import ConfigError, Kernel, Message, Process, ProcessionError, RequestError, hookimpl
 from procession.ids import to_id
 from procession.messages import EMPTY
 from procession.process import PAGE
-from procession.roles import Ok
+from procession.roles import Keys, Ok, Request
 
 
 @pytest.fixture
@@ -261,3 +261,43 @@ def test_no_key_of_the_state_shadows_the_device(tmp_path: Path) -> None:
         assert "row" == kernel.resolve(f"/{process.id}/now/~message@1.0/compute")
         with pytest.raises(ProcessionError):
             kernel.resolve(f"/{process.id}/now/inner/slot")
+
+
+# -- push
+
+
+def tell(request: Request) -> str:
+    """Tell what was asked of which process."""
+    return f"{request.key} {request.process} {request.params['slot']}"
+
+
+class Posts:
+    """Provide a push device, and a device that pushes nothing."""
+
+    @hookimpl
+    def procession_keys(self) -> Mapping[str, Keys]:
+        """Provide two request devices."""
+        return {"post@1.0": {"push": tell}, "mute@1.0": {}}
+
+
+def test_push_is_answered_by_the_device_of_the_definition(tmp_path: Path) -> None:
+    """A process swaps to the push device that its definition names, with the request as it is."""
+    with kernel_of(tmp_path, text=f'{COUNTING}push-device = "post@1.0"\n', plugins=[Posts()]) as kernel:
+        process = kernel.spawn()
+        assert f"push {process.id} 3" == kernel.resolve(f"/{process.id}/push&slot=3")
+
+
+def test_a_push_device_that_is_not_there_is_told(
+    tmp_path_factory: pytest.TempPathFactory, kernel: Kernel, process: Process
+) -> None:
+    """The default is looked up when it is first used; another that nobody provides is refused at once."""
+    other = tmp_path_factory.mktemp("other")
+    assert "unknown-device" == refused(kernel, f"/{process.id}/push")
+    with pytest.raises(ConfigError, match=r"process\.push-device: .*'psot@1\.0'.*nearest is 'post@1\.0'"):
+        kernel_of(other, text=f'{COUNTING}push-device = "psot@1.0"\n', plugins=[Posts()])
+
+
+def test_a_push_device_that_pushes_nothing_is_told(tmp_path: Path) -> None:
+    """A device that does not answer push is no push device."""
+    with kernel_of(tmp_path, text=f'{COUNTING}push-device = "mute@1.0"\n', plugins=[Posts()]) as kernel:
+        assert "not-found" == refused(kernel, f"/{kernel.spawn().id}/push")

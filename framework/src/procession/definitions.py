@@ -32,6 +32,7 @@ BLOB_LIMIT = 256 << 20  # bytes of a file that a definition names
 NESTING_LIMIT = 4  # stacks inside of stacks
 STACK = "stack@1.0"
 SCHEDULER = "scheduler@1.0"
+PUSH = "push@1.0"
 FIXED_KEYS = {"device": DEVICE, "type": "Process"}  # what makes a message a definition
 
 # Keys of the field that any definition may carry; what they mean is told by the devices that read them.
@@ -53,7 +54,7 @@ class ProcessKeys:
     name: str = ""
     scheduler_device: str = SCHEDULER
     execution_device: str = ""
-    push_device: str = "push@1.0"
+    push_device: str = PUSH  # the default is looked up when it is first used
     on_failure: str = attrs.field(default=RECORD, validator=_is_policy)
     halt_release: tuple[str, ...] = ()
     cache_keys: tuple[str, ...] | None = None
@@ -179,6 +180,7 @@ class _Check:
         if not execution:
             self.problems.append("process.execution-device: missing; name a device, or give a device-stack")
         self._host_device("schedulers", raw.get("scheduler-device", SCHEDULER))
+        self._push_device(raw.get("push-device", PUSH))
         if not isinstance(execution, str) or execution not in self.catalogue.factories("stages"):
             self.known |= set(keys_of(StackOptions))  # a stack may have been meant
         rows = self._stage(execution, {}, raw, "process") if execution and isinstance(execution, str) else {}
@@ -205,6 +207,10 @@ class _Check:
     def _host_device(self, role: str, device: Any) -> None:
         if isinstance(device, str) and device not in self.catalogue.factories(role):
             self.problems.append(f"process.{role[:-1]}-device: {self.catalogue.missing(role, device)}")
+
+    def _push_device(self, device: Any) -> None:
+        if isinstance(device, str) and device != PUSH and device not in self.catalogue.factories("keys"):
+            self.problems.append(f"process.push-device: {self.catalogue.missing('keys', device)}")
 
     def _is_new(self, problem: str) -> bool:
         place = problem.partition(": ")[0]

@@ -13,14 +13,14 @@ from typing import Any
 import attrs
 
 from procession import identity
-from procession.definitions import Definition, options_of
+from procession.definitions import PUSH, Definition, options_of
 from procession.errors import ComputeError, ProcessionError, RequestError
 from procession.hookspecs import hookimpl
 from procession.ids import is_id
 from procession.machine import DEVICE, initial_state
 from procession.messages import Message
 from procession.registry import Registry
-from procession.roles import NOT_HANDLED, Answer, Binding, Factory, Keys, Member, Request, Stage
+from procession.roles import NOT_HANDLED, Answer, Binding, Cast, Factory, Keys, Member, Request, Stage
 from procession.stacks import Stack, StackOptions, build_stack, entry_of, stack_of_one
 
 PAGE = 1000  # assignments of one answer
@@ -178,6 +178,13 @@ def init(request: Request) -> Message:
     return initial_state(genesis.message)
 
 
+def push(request: Request) -> Cast:
+    """Swap to the process's push device, which delivers the outbox."""
+    (genesis,) = request.processes.read(_process(request), 0, 0)
+    device = genesis.message.get("push-device", PUSH)
+    return Cast(device if isinstance(device, str) else PUSH)
+
+
 KEYS: Keys = {
     "schedule": schedule,
     "slot": slot,
@@ -185,6 +192,7 @@ KEYS: Keys = {
     "now": now,
     "snapshot": snapshot,
     "init": init,
+    "push": push,
 }
 
 

@@ -20,7 +20,7 @@ from procession.ids import is_id
 from procession.machine import DEVICE
 from procession.messages import EMPTY, Message, is_private, value_below
 from procession.paths import Path, Step
-from procession.roles import Advance, Answer, Keys, Request
+from procession.roles import Advance, Answer, Cast, Keys, Request
 
 MESSAGE_DEVICE = "message@1.0"
 _ABSENT = object()
@@ -83,6 +83,8 @@ class Resolver:
             return _Place(self._row(place, step)), 1
         request = self._request(place, steps, call)
         answer = handler(request)
+        if isinstance(answer, Cast):
+            answer = self._cast(answer.device, request, step)
         value, consumed = (answer.value, answer.consumed) if isinstance(answer, Answer) else (answer, 0)
         return _Place(value, place.process if isinstance(value, Message) else ""), 1 + consumed
 
@@ -105,19 +107,30 @@ class Resolver:
         values = {key: self.resolve(path, call) for key, path in nested.items()}
         return params.set(values, explicit=True) if values else params
 
-    def _table(self, place: _Place, step: Step) -> Keys:
-        cast = step.device or place.device
-        if cast and cast not in self._keys:
+    def _cast(self, device: str, request: Request, step: Step) -> Any:
+        handler = self._named(device, step).get(request.key)
+        if handler is None:
+            text = f"device {device!r} does not answer {request.key!r}"
+            raise RequestError(text, where=_where(step), kind="not-found")
+        return handler(request)
+
+    def _named(self, device: str, step: Step) -> Keys:
+        if device not in self._keys:
             known = ", ".join(sorted(self._keys))
             raise RequestError(
-                f"no device {cast!r} answers requests",
+                f"no device {device!r} answers requests",
                 where=_where(step),
                 remedy=f"known are {known}",
                 kind="unknown-device",
             )
-        own = place.value.get("device") if isinstance(place.value, Message) else None
-        device = cast or (own if isinstance(own, str) and own in self._keys else MESSAGE_DEVICE)
         return self._keys[device]
+
+    def _table(self, place: _Place, step: Step) -> Keys:
+        cast = step.device or place.device
+        if cast:
+            return self._named(cast, step)
+        own = place.value.get("device") if isinstance(place.value, Message) else None
+        return self._keys[own if isinstance(own, str) and own in self._keys else MESSAGE_DEVICE]
 
     def _row(self, place: _Place, step: Step) -> Any:
         value = _ABSENT if is_private(step.name) else value_below(place.value, step.name, _ABSENT)

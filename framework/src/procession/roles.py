@@ -361,7 +361,14 @@ class Answer:
     consumed: int = 0
 
 
-KeyHandler: TypeAlias = Callable[[Request], Any]  # -> a value, or an Answer
+@attrs.frozen
+class Cast:
+    """Take the step up again as another device: how process@1.0 swaps to one that a definition names."""
+
+    device: str
+
+
+KeyHandler: TypeAlias = Callable[[Request], Any]  # -> a value, an Answer or a Cast
 Keys: TypeAlias = Mapping[str, KeyHandler]
 
 # -- factories

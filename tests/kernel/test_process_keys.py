@@ -297,7 +297,8 @@ def test_a_push_device_that_is_not_there_is_told(
         kernel_of(other, text=f'{COUNTING}push-device = "psot@1.0"\n', plugins=[Posts()])
 
 
-def test_a_push_device_that_pushes_nothing_is_told(tmp_path: Path) -> None:
-    """A device that does not answer push is no push device."""
-    with kernel_of(tmp_path, text=f'{COUNTING}push-device = "mute@1.0"\n', plugins=[Posts()]) as kernel:
+@pytest.mark.parametrize("device", ["mute@1.0", "process@1.0"])
+def test_a_push_device_that_pushes_nothing_is_told(tmp_path: Path, device: str) -> None:
+    """A device that does not answer push, or would only swap again, is no push device."""
+    with kernel_of(tmp_path, text=f'{COUNTING}push-device = "{device}"\n', plugins=[Posts()]) as kernel:
         assert "not-found" == refused(kernel, f"/{kernel.spawn().id}/push")

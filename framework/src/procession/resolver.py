@@ -109,10 +109,11 @@ class Resolver:
 
     def _cast(self, device: str, request: Request, step: Step) -> Any:
         handler = self._named(device, step).get(request.key)
-        if handler is None:
+        answer = Cast(device) if handler is None else handler(request)
+        if isinstance(answer, Cast):  # one that swaps again, such as process@1.0 to itself, answers nothing either
             text = f"device {device!r} does not answer {request.key!r}"
             raise RequestError(text, where=_where(step), kind="not-found")
-        return handler(request)
+        return answer
 
     def _named(self, device: str, step: Step) -> Keys:
         if device not in self._keys:

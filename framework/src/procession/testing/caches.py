@@ -32,7 +32,7 @@ from procession.results import Batch, Record
 from procession.roles import Cache, Site
 from procession.testing.crash import kill_at
 from procession.testing.fakes import SteppingClock
-from procession.testing.subjects import Subject, named_by, subject_of
+from procession.testing.subjects import Subject, named_by, opener, subject_of
 
 HOOK = "procession_caches"
 PROCESS = hash_id(b"a process")
@@ -114,15 +114,8 @@ class CacheContract:
     @pytest.fixture
     def open_cache(self, subject: Subject, tmp_path: Path) -> Iterator[OpenCache]:
         """Open the cache of the test's folder, as often as asked; all are closed after the test."""
-        opened: list[Cache] = []
-
-        def open_it(*, read_only: bool = False) -> Cache:
-            opened.append(subject.open(Site(tmp_path, read_only, SteppingClock())))
-            return opened[-1]
-
-        yield open_it
-        for cache in opened:
-            cache.close()
+        with opener(subject, tmp_path) as open_it:
+            yield open_it
 
     def damage_record(self, folder: Path, process: str, slot: int) -> None:
         """Change some stored byte of a record."""

@@ -27,7 +27,7 @@ from procession.roles import Scheduler, Site
 from procession.schedules import IMPORTED, LOCAL, Assignment, Given, Submission, check_chain
 from procession.testing.crash import kill_at
 from procession.testing.fakes import SteppingClock
-from procession.testing.subjects import Subject, named_by, subject_of
+from procession.testing.subjects import Subject, named_by, opener, subject_of
 
 HOOK = "procession_schedulers"
 PROCESS = hash_id(b"a process")
@@ -76,15 +76,8 @@ class SchedulerContract:
     @pytest.fixture
     def open_scheduler(self, subject: Subject, tmp_path: Path) -> Iterator[OpenScheduler]:
         """Open the schedule of the test's folder, as often as asked; all are closed after the test."""
-        opened: list[Scheduler] = []
-
-        def open_it(*, read_only: bool = False) -> Scheduler:
-            opened.append(subject.open(Site(tmp_path, read_only, SteppingClock())))
-            return opened[-1]
-
-        yield open_it
-        for scheduler in opened:
-            scheduler.close()
+        with opener(subject, tmp_path) as open_it:
+            yield open_it
 
     # -- slots
 

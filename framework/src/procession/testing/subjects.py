@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -16,6 +18,7 @@ import pytest
 
 from procession.roles import Factory, Site
 from procession.testing.crash import python
+from procession.testing.fakes import SteppingClock
 
 _START = (
     "import importlib, sys; module, _, function = sys.argv[1].partition(':');"
@@ -46,6 +49,20 @@ class Subject:
         """Return the command that calls ``module:function`` with this subject and texts in a child."""
         named = json.dumps([self.plugin, self.hook, self.device, dict(self.options)])
         return python(_START, target, named, *arguments)
+
+
+@contextmanager
+def opener(subject: Subject, folder: Path) -> Iterator[Callable[..., Any]]:
+    """Give a function that opens the device of a folder, as often as asked; all are closed at the end."""
+    opened: list[Any] = []
+
+    def open_it(*, read_only: bool = False) -> Any:
+        opened.append(subject.open(Site(folder, read_only, SteppingClock())))
+        return opened[-1]
+
+    yield open_it
+    for device in opened:
+        device.close()
 
 
 def subject_of(named: str) -> Subject:

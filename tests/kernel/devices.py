@@ -83,6 +83,10 @@ class Tape:
         if self.before[0] == slot:
             self.total = self.before[1]
 
+    def size(self) -> int:
+        """Hold a number."""
+        return 8
+
     def close(self) -> None:
         """Have nothing to close."""
 

@@ -13,7 +13,8 @@ from procession import ConfigError, Kernel, Message, Process, ProcessionError, R
 from procession.ids import to_id
 from procession.messages import EMPTY
 from procession.process import PAGE
-from procession.roles import Keys, Ok, Request
+from procession.requests import Keys, Request
+from procession.roles import Ok
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from procession.identity import KEYS as MESSAGE_KEYS
 from procession.ids import to_id
 from procession.messages import EMPTY
 from procession.paths import parse
+from procession.requests import Answer, Request
 from procession.resolver import Call, Resolver
-from procession.roles import Answer, Request
 
 STATE = Message({"results": {"data": "x", "list": ["a", {"b": "c"}]}, "device": "test@1.0", "priv": "s3cret"})
 PLAIN = Message({"a": {"b": {"c": 1}}, "list": ["A", "B"], "keys-of-mine": 1, "test-func": "stored"})

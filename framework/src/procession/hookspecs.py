@@ -11,8 +11,9 @@ import click
 import pluggy
 
 from procession.errors import ProcessionError
+from procession.requests import Keys
 from procession.results import Result
-from procession.roles import Codec, CommitmentScheme, Factory, Keys
+from procession.roles import Codec, CommitmentScheme, Factory
 from procession.schedules import Assignment
 
 PROJECT = "procession"

@@ -8,7 +8,7 @@ from typing import Any
 from procession.commitments import committers, message_id
 from procession.errors import RequestError
 from procession.messages import EMPTY, Message, is_private, normalize_key, same
-from procession.roles import Keys, Request
+from procession.requests import Keys, Request
 
 NAME = "message@1.0"
 RESERVED = frozenset({"id", "commitments", "committers", "keys", "path", "set", "remove", "verify", "set-mode"})

@@ -20,13 +20,13 @@ from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
 from procession.messages import EMPTY, Message
 from procession.paths import parse
-from procession.process import compile_process
+from procession.process import Compiled, compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
 from procession.roles import Scheduler
 from procession.schedules import Assignment, Clock, Head, Submission, Tick
-from procession.settings import HostSettings
+from procession.settings import HostSettings, seconds
 from procession.worker import Worker
 
 TIMEOUT = 600.0  # seconds a caller waits who does not say
@@ -304,7 +304,11 @@ class Kernel:
 
     def _new_worker(self, definition: Definition, scheduler: Scheduler) -> Worker:
         services = self._host.services(scheduler, definition.cache_keys)
-        return Worker(compile_process(definition, self.registry, self._blob), services)
+        return Worker(self._compiled(definition), services)
+
+    def _compiled(self, definition: Definition) -> Compiled:
+        limit = seconds(self.settings.workers.slot_timeout)
+        return compile_process(definition, self.registry, self._blob, slot_seconds=limit)
 
     def _blob(self, blob_id: str) -> bytes:
         try:

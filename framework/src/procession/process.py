@@ -6,6 +6,7 @@ per process, so swapping between them costs an index. Processes are reached only
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +21,8 @@ from procession.ids import is_id
 from procession.machine import DEVICE, initial_state
 from procession.messages import Message
 from procession.registry import Registry
-from procession.roles import NOT_HANDLED, Answer, Binding, Cast, Factory, Keys, Member, Request, Stage
+from procession.requests import Answer, Cast, Keys, Request
+from procession.roles import NOT_HANDLED, Binding, Factory, Member, Stage
 from procession.stacks import Stack, StackOptions, build_stack, entry_of, stack_of_one
 
 PAGE = 1000  # assignments of one answer
@@ -37,12 +39,14 @@ class Compiled:
     build: Callable[[], Stage]
 
 
-def compile_process(definition: Definition, registry: Registry, blob: Callable[[str], bytes]) -> Compiled:
-    """Bind a definition to the installed devices.
+def compile_process(
+    definition: Definition, registry: Registry, blob: Callable[[str], bytes], *, slot_seconds: float = math.inf
+) -> Compiled:
+    """Bind a definition to the installed devices; a slot may run for ``slot_seconds`` on this host.
 
     Raises ConfigError or PluginError for a device that is missing or refuses its options.
     """
-    workshop = _Workshop(definition, registry, blob)
+    workshop = _Workshop(definition, registry, blob, slot_seconds)
     fingerprint = registry.fingerprint(_devices(definition))
     return Compiled(definition.id, definition, fingerprint, workshop.execution)
 
@@ -50,7 +54,10 @@ def compile_process(definition: Definition, registry: Registry, blob: Callable[[
 class _Workshop:
     """Build the stages of one definition."""
 
-    def __init__(self, definition: Definition, registry: Registry, blob: Callable[[str], bytes]) -> None:
+    def __init__(
+        self, definition: Definition, registry: Registry, blob: Callable[[str], bytes], slot_seconds: float
+    ) -> None:
+        self._slot_seconds = slot_seconds
         self._definition = definition
         self._plain = definition.message.plain()
         self._registry = registry
@@ -85,6 +92,7 @@ class _Workshop:
             blob=self._blob,
             imports=member.imports,
             member=self.member,
+            slot_seconds=self._slot_seconds,
         )
         return self._built(factory, options, binding)
 

@@ -23,7 +23,8 @@ import pluggy
 from procession import hookspecs
 from procession.errors import PluginError
 from procession.messages import Message
-from procession.roles import CommitmentScheme, Factory, Keys, NoOptions
+from procession.requests import Keys
+from procession.roles import CommitmentScheme, Factory, NoOptions
 from procession.structuring import nearest
 
 GROUP = "procession"

@@ -20,7 +20,7 @@ from procession.ids import is_id
 from procession.machine import DEVICE
 from procession.messages import EMPTY, Message, is_private, value_below
 from procession.paths import Path, Step
-from procession.roles import Advance, Answer, Cast, Keys, Request
+from procession.requests import Advance, Answer, Cast, Keys, Request
 
 MESSAGE_DEVICE = "message@1.0"
 _ABSENT = object()

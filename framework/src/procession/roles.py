@@ -6,6 +6,7 @@ must have kept when it returns. ``procession.testing`` holds a contract class fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -98,6 +99,9 @@ class Stage(Protocol):
     def rollback(self, slot: int) -> None:
         """Bring the live parts back to what they were before this slot; nothing to do if it left them alone."""
 
+    def size(self) -> int:
+        """Return the bytes that the live parts hold in this host's memory; asked between two slots."""
+
     def close(self) -> None:
         """Give back memory and handles."""
 
@@ -123,6 +127,10 @@ class PureStage:
 
     def rollback(self, slot: int) -> None:
         """Have nothing to roll back."""
+
+    def size(self) -> int:
+        """Hold nothing outside of the state."""
+        return 0
 
     def close(self) -> None:
         """Have nothing to close."""
@@ -190,7 +198,8 @@ class Binding:
 
     ``blob`` gives the bytes of an id (RequestError where they are missing); ``imports`` asks the
     other stages of the stack, in order, once all of them are built; ``member`` builds a stage of
-    a device-stack entry, for devices that are made of others.
+    a device-stack entry, for devices that are made of others. ``slot_seconds`` is how long this host lets
+    one slot run: a stage that runs foreign code stops it then and raises ComputeError (kind ``wall-clock``).
     """
 
     process: str
@@ -202,6 +211,7 @@ class Binding:
     blob: Callable[[str], bytes]
     imports: Answerer
     member: Callable[[Member], Stage]
+    slot_seconds: float = math.inf
 
 
 class Blob(str):
@@ -300,76 +310,6 @@ class Codec(Protocol):
     def decode(self, content: bytes) -> Any:
         """Return the value of bytes; RequestError if they are malformed."""
 
-
-# -- requests
-
-
-class Advance(Protocol):
-    """Reach the processes of a kernel: all that request devices are given of it.
-
-    ``timeout`` is how many seconds the caller waits; None for the host's default.
-    """
-
-    def schedule(self, process: str, message: Message, *, idempotency_key: str | None = None) -> Assignment:
-        """Add a message to a schedule."""
-
-    def begin(self, definition: Message) -> Assignment:
-        """Begin the process of a definition, or find it; the assignment of slot 0."""
-
-    def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
-        """Return assignments."""
-
-    def head(self, process: str) -> Head:
-        """Return the last slot; RequestError for an unknown process."""
-
-    def compute(self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None) -> Message:
-        """Return the state after a slot or message id; of it at least ``key``, the whole for "".
-
-        None as the place is the newest stored state.
-        """
-
-    def snapshot(self, process: str) -> Message:
-        """Snapshot a process where it stands; tell slot, state id and live root."""
-
-
-@attrs.frozen
-class Request:
-    """Hold one step of a path: the value it stands on and what was asked of it.
-
-    ``params`` are the step's keys (inline, query and scoped); ``body`` is what came with a POST;
-    ``rest`` are the names of the steps that follow;
-    ``process`` is the id of the process that the base belongs to.
-    """
-
-    base: Any
-    key: str
-    params: Message
-    method: str
-    body: Message
-    rest: tuple[str, ...]
-    processes: Advance
-    process: str = ""
-    timeout: float | None = None
-    idempotency_key: str | None = None
-
-
-@attrs.frozen
-class Answer:
-    """Answer a step and ``consumed`` more of the steps that follow it."""
-
-    value: Any
-    consumed: int = 0
-
-
-@attrs.frozen
-class Cast:
-    """Take the step up again as another device: how process@1.0 swaps to one that a definition names."""
-
-    device: str
-
-
-KeyHandler: TypeAlias = Callable[[Request], Any]  # -> a value, an Answer or a Cast
-Keys: TypeAlias = Mapping[str, KeyHandler]
 
 # -- factories
 

@@ -36,6 +36,11 @@ def _is_natural(settings: object, attribute: object, value: int) -> None:
         raise ValueError(f"{value} is negative; give 0 or more")
 
 
+def _is_positive(settings: object, attribute: object, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{value} is too few; give 1 or more")
+
+
 def _is_keep(settings: object, attribute: object, value: Any) -> None:
     listed = isinstance(value, list | tuple) and all(isinstance(key, str) for key in value)
     if value != "all" and not listed:
@@ -65,12 +70,33 @@ class SchedulerSettings:
 
 
 @attrs.frozen
+class WorkerSettings:
+    """Bound what runs at once; durations are texts, ``live_bytes`` counts what stages keep outside of states.
+
+    ``replay`` is how many slots are computed while one request waits; ``faults`` is how often in a row a slot
+    may fail for this host's reasons before it is quarantined.
+    """
+
+    live: int = attrs.field(default=64, validator=_is_positive)
+    live_bytes: int = attrs.field(default=4 << 30, validator=_is_positive)
+    queue: int = attrs.field(default=256, validator=_is_positive)
+    queue_total: int = attrs.field(default=4096, validator=_is_positive)
+    replay: int = attrs.field(default=10_000, validator=_is_positive)
+    faults: int = attrs.field(default=3, validator=_is_positive)
+    timeout: str = attrs.field(default="10m", validator=_is_duration)
+    slot_timeout: str = attrs.field(default="60s", validator=_is_duration)
+    idle_timeout: str = attrs.field(default="5m", validator=_is_duration)
+    drain_timeout: str = attrs.field(default="30s", validator=_is_duration)
+
+
+@attrs.frozen
 class HostSettings:
     """Hold the ``[host]`` table; ``options`` are the raw options of the devices it names, by table."""
 
     data: Path = Path("data")
     cache: CacheSettings = CacheSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    workers: WorkerSettings = WorkerSettings()
     options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     def of(self, table: str) -> Mapping[str, Any]:
@@ -82,6 +108,7 @@ _TABLES: dict[str, type] = {
     "cache": CacheSettings,
     "snapshots": SnapshotSettings,
     "scheduler": SchedulerSettings,
+    "workers": WorkerSettings,
 }
 
 
@@ -110,7 +137,8 @@ def host_settings(
     data = folder / raw["data"] if isinstance(raw.get("data"), str) else Path("data")
     cache = found["cache"] or CacheSettings(**_device(raw, "cache"))
     snapshots = found["snapshots"] or SnapshotSettings(**_device(raw, "snapshots"))
-    return HostSettings(data, cache, snapshots, options), problems
+    workers = found["workers"] or WorkerSettings()
+    return HostSettings(data, cache, snapshots, workers, options), problems
 
 
 def device_problems(options: type, table: Mapping[str, Any], name: str) -> list[str]:

@@ -151,6 +151,10 @@ class Stack:
             for bound in reversed(self.stages):
                 each.callback(_rolled_back, bound, slot)
 
+    def size(self) -> int:
+        """Return the bytes that the live parts of all stages hold."""
+        return sum(bound.stage.size() for bound in self.stages)
+
     def close(self) -> None:
         """Close every stage, also after one that could not."""
         with ExitStack() as each:

@@ -28,7 +28,7 @@ from procession import (
     SnapshotError,
     hookimpl,
 )
-from procession.roles import Keys, Request
+from procession.requests import Keys, Request
 from procession.testing.fakes import MemoryHost
 from procession_http.wire import Asked, Reply, answer, headless, refusal, status_of
 

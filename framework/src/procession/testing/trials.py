@@ -167,6 +167,7 @@ class _Failing:
         self.snapshot = stage.snapshot
         self.restore = stage.restore
         self.rollback = stage.rollback
+        self.size = stage.size
         self.close = stage.close
 
     def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from procession.hookspecs import hookimpl
-from procession.roles import Keys
+from procession.requests import Keys
 from procession_http import meta
 from procession_http.settings import HttpSettings
 

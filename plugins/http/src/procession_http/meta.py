@@ -9,7 +9,7 @@ import attrs
 from procession.errors import RequestError
 from procession.kernel import Kernel
 from procession.messages import Message
-from procession.roles import Keys, Request
+from procession.requests import Keys, Request
 from procession.structuring import key_of
 from procession_http.settings import HttpSettings, http_settings
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from procession import NOT_HANDLED, Assignment, Factory, Message, Ok, PureStage, SnapshotError, hookimpl
 from procession.messages import Value
-from procession.roles import FunctionType, Guest, ImportFunction, Keys, NotHandled, Verdict
+from procession.requests import Keys
+from procession.roles import FunctionType, Guest, ImportFunction, NotHandled, Verdict
 from procession_test_device.requests import KEYS
 
 _INTEGERS = {"i32": 32, "i64": 64}  # bits

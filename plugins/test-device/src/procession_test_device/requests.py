@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from procession import Message
-from procession.roles import Keys, Request
+from procession.requests import Keys, Request
 
 LONGEST = 256  # characters of a name
 

@@ -35,6 +35,11 @@ class Mirror:
         """Return what was copied last."""
         return Contents(self._size, self._pages, self._globals)
 
+    @property
+    def size(self) -> int:
+        """Return the bytes that the copy holds."""
+        return len(self._pages) * PAGE
+
     def take(self, instance: Instance) -> None:
         """Copy what changed since the last time."""
         self._size, self._globals = instance.size, instance.globals

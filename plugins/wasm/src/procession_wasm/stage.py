@@ -103,6 +103,10 @@ class WasmStage:
         elif self._marked == slot:
             self._go_back()
 
+    def size(self) -> int:
+        """Return the bytes of the memory and of the copy to go back to."""
+        return self._mirror.size + (self._instance.size if self._instance else 0)
+
     def close(self) -> None:
         """Give back the memory."""
         self._drop()

@@ -1,0 +1,68 @@
+"""The programme of faults in a session of pytest: its fixtures, its table, its report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reliability.programme import Programme
+
+PROGRAMME = pytest.StashKey[Programme]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a programme."""
+    config.stash[PROGRAMME] = Programme()
+
+
+@pytest.fixture(scope="session")
+def programme(pytestconfig: pytest.Config) -> Iterator[Programme]:
+    """Return the programme of this session, which fails at its end if a row lacks cases or a control."""
+    kept = pytestconfig.stash[PROGRAMME]
+    yield kept
+    assert [] == kept.judge()
+
+
+@pytest.fixture(autouse=True)
+def _running(request: pytest.FixtureRequest) -> None:
+    request.config.stash[PROGRAMME].running = request.node.nodeid
+
+
+@pytest.fixture(scope="session")
+def figure(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """Return what chooses a number for this run: ``figure(change, nightly)``."""
+    nightly = pytestconfig.getoption("reliability") == "nightly"
+    return lambda change, night: night if nightly else change
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Tell the programme what became of a test."""
+    report = yield
+    why = str(call.excinfo.value) if call.excinfo else ""
+    item.config.stash[PROGRAMME].told(item.nodeid, report.outcome, report.duration, why)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, and write it where it was asked for."""
+    programme = config.stash[PROGRAMME]
+    if not programme.rows:
+        return
+    terminalreporter.section("faults")
+    for line in programme.table():
+        terminalreporter.write_line(line)
+    report = _report(config)
+    if report:
+        programme.write(report, config.getoption("reliability"))
+        terminalreporter.write_line(f"written to {report}")
+
+
+def _report(config: pytest.Config) -> Path | None:
+    asked, folder = config.getoption("reliability_report"), os.environ.get("TOX_ENV_DIR")
+    if asked:
+        return Path(asked)
+    return Path(folder) / "reliability.json" if folder else None

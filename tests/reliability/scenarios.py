@@ -1,0 +1,241 @@
+"""Scenarios of ordinary work that can be killed anywhere, and what must hold of it after.
+
+Rules
+-----
+* A scenario is a list of steps; each posts with keys of its own, so that it may be done again from the start.
+* Whatever was told before a kill is true after it, and doing all steps again tells the same once more.
+* The clock stands still, so a run that nothing stops tells what every run tells, chains included.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import attrs
+
+from e2e.ledgers import LEDGER, messages
+from procession import Kernel, Process
+from procession.ids import to_id
+from procession.messages import Message
+from procession.schedules import Assignment, Head, Submission, Tick, check_chain, next_assignment
+from procession_scheduler.scheduler import FileScheduler
+from reliability.zygotes import tell
+
+COUNT = 24  # messages that a process gets
+
+_DEFINITION = """
+[process]
+name = "ledger"
+device-stack = [{{ device = "wasm-64@1.0", image = "{image}", fuel = 10_000, memory-limit = 65_536 }}]
+
+[host.cache]
+large-blob = 1_000
+
+[host.snapshots]
+every = {every}
+"""
+
+
+@attrs.frozen
+class Step:
+    """Do one thing to a process: spawn it, post messages first..last-1 at once, compute a slot, or snapshot."""
+
+    what: str
+    process: int = 0
+    first: int = 0
+    last: int = 0
+
+
+@attrs.frozen
+class Scenario:
+    """Hold the steps that are done before anything can be killed, and those that are killed.
+
+    What is ``torn`` is killed once between the two, so that the second begin with a recovery.
+    """
+
+    before: Sequence[Step]
+    steps: Sequence[Step]
+    every: int = 0  # slots between snapshots
+    torn: bool = False
+
+    @property
+    def all(self) -> list[Step]:
+        """Return all steps."""
+        return [*self.before, *self.steps]
+
+
+def _posts(first: int, last: int, size: int = 1, process: int = 0) -> list[Step]:
+    return [Step("post", process, at, min(at + size, last)) for at in range(first, last, size)]
+
+
+def _computes(*slots: int, process: int = 0) -> list[Step]:
+    return [Step("compute", process, slot) for slot in slots]
+
+
+_SPAWN = Step("spawn")
+_READY = (_SPAWN, *_posts(0, COUNT, COUNT))
+_TWO = [
+    [*_posts(at, at + 4, 4, process), *_computes(at + 2, process=process)] for at in (0, 4, 8) for process in (0, 1)
+]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "spawn": Scenario((), [one for seed in range(8) for one in (Step("spawn", seed), *_posts(0, 1, process=seed))]),
+    "schedule": Scenario((_SPAWN,), [*_posts(0, 16), *_posts(16, COUNT, 4)]),
+    "compute": Scenario(_READY, _computes(1, 2, 9, 10, 4, 20, COUNT)),
+    "snapshot": Scenario(
+        _READY, [one for slot in (2, 3, 11, 17, COUNT) for one in (*_computes(slot), Step("snapshot"))], every=4
+    ),
+    "two processes": Scenario((), [_SPAWN, Step("spawn", 1), *(step for steps in _TWO for step in steps)]),
+    "recovery": Scenario([*_READY, *_computes(1, 7)], [*_computes(8, 19, COUNT), Step("snapshot")], every=5, torn=True),
+}
+
+
+def clock() -> Tick:
+    """Return the one time there is."""
+    return Tick(1_700_000_000_000)
+
+
+def definition_file(folder: Path, scenario: Scenario) -> Path:
+    """Write the definition of a scenario with its host settings, and return its path."""
+    file = folder / "ledger.toml"
+    image = LEDGER.with_suffix(".wat")
+    file.write_text(_DEFINITION.format(image=image, every=scenario.every), "utf-8")
+    return file
+
+
+def child(name: str, folder: str, part: str) -> None:
+    """Do a part of a scenario in a data folder: what is ``before``, its ``steps``, all ``again``, or ``hasty``."""
+    scenario = SCENARIOS[name]
+    if part == "hasty":
+        _answer_before_writing()
+    steps = {"before": scenario.before, "again": scenario.all}.get(part, scenario.steps)
+    with opened(Path(folder), scenario) as kernel:
+        perform(kernel, steps, tell)
+        if part == "before" and scenario.torn:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def opened(folder: Path, scenario: Scenario) -> Kernel:
+    """Open the kernel of a scenario."""
+    return Kernel.open(definition_file(folder, scenario), data=folder / "data", clock=clock)
+
+
+def perform(kernel: Kernel, steps: Sequence[Step], tell: Callable[[str], None]) -> None:
+    """Do steps, and tell each acknowledgement when it is given."""
+    for step in steps:
+        for line in _DOING[step.what](kernel, step):
+            tell(line)
+
+
+def uninterrupted(name: str, folder: Path) -> list[str]:
+    """Return what a run that nothing stops tells."""
+    told: list[str] = []
+    scenario = SCENARIOS[name]
+    with opened(folder, scenario) as kernel:
+        perform(kernel, scenario.all, told.append)
+    return told
+
+
+def check(name: str, folder: Path, told: Sequence[str], whole: Sequence[str]) -> None:
+    """Hold what is in a folder after a kill against what was told before it, and go on to the end (L0, L1, L2, L6).
+
+    ``whole`` is what the uninterrupted run tells.
+    """
+    scenario = SCENARIOS[name]
+    with opened(folder, scenario) as kernel:
+        assert {line.split()[1] for line in told} <= set(kernel.processes())
+        for process in map(kernel.process, kernel.processes()):
+            _check_process(process, scenario, [line for line in told if line.split()[1] == process.id])
+        again: list[str] = []
+        perform(kernel, scenario.all, again.append)
+        assert whole == again
+        for process in map(kernel.process, kernel.processes()):
+            process.now()
+            assert all(row.agrees for row in process.replay())
+
+
+def _check_process(process: Process, scenario: Scenario, told: Sequence[str]) -> None:
+    log = list(process.log())
+    assert process.head == check_chain(log, None)
+    assert process.head.slot in _ends(scenario, log[0].message["random-seed"])
+    stored = {_scheduled(assignment) for assignment in log}
+    assert [] == [line for line in told if line.startswith("scheduled ") and line not in stored]
+    computed = dict(line.split()[2:] for line in told if line.startswith("computed "))
+    if computed:
+        assert max(map(int, computed)) <= process.kernel.compute(process.id, None)["at-slot"]
+    assert computed == {slot: process.compute(int(slot)).id for slot in computed}
+
+
+def _ends(scenario: Scenario, number: int) -> set[int]:
+    """Return the slots at which the schedule of a process may end, for what is posted at once is there at once."""
+    posts = [step for step in scenario.all if step.what == "post" and step.process == number]
+    return {0, *(step.last for step in posts)}
+
+
+def _definition(kernel: Kernel, step: Step) -> Message:
+    assert kernel.definition is not None
+    return kernel.definition.message.put("random-seed", step.process)
+
+
+def _process(kernel: Kernel, step: Step) -> Process:
+    return kernel.process(_definition(kernel, step).id)
+
+
+def _spawned(kernel: Kernel, step: Step) -> list[str]:
+    return [_scheduled(one) for one in kernel.spawn(_definition(kernel, step)).log(0, 0)]
+
+
+def _posted(kernel: Kernel, step: Step) -> list[str]:
+    offered = messages(step.last)[step.first :]
+    keys = [f"message {number}" for number in range(step.first, step.last)]
+    return [_scheduled(one) for one in kernel.schedule_many(_process(kernel, step).id, offered, idempotency_keys=keys)]
+
+
+def _computed(kernel: Kernel, step: Step) -> list[str]:
+    process = _process(kernel, step)
+    return [f"computed {process.id} {step.first} {process.compute(step.first).id}"]
+
+
+def _snapshotted(kernel: Kernel, step: Step) -> list[str]:
+    taken = kernel.snapshot(_process(kernel, step).id)
+    return [f"snapshotted {taken['process']}"]
+
+
+def _scheduled(assignment: Assignment) -> str:
+    return f"scheduled {assignment.process} {assignment.slot} {assignment.message_id} {to_id(assignment.chain)}"
+
+
+_DOING: Mapping[str, Callable[[Kernel, Step], list[str]]] = MappingProxyType(
+    {"spawn": _spawned, "post": _posted, "compute": _computed, "snapshot": _snapshotted}
+)
+
+
+def _answer_before_writing() -> None:
+    """Take the protection away: a slot is answered when it is thought of, and written with the next one."""
+    real, close = FileScheduler.assign, FileScheduler.close
+    waiting: list[Callable[[], object]] = []
+
+    def write() -> None:
+        while waiting:
+            waiting.pop()()
+
+    def assign(scheduler: FileScheduler, process: str, submissions: Sequence[Submission]) -> Sequence[Assignment]:
+        write()
+        waiting.append(partial(real, scheduler, process, submissions))
+        answers: list[Assignment] = []
+        head = scheduler.head(process)
+        for submission in submissions:
+            answers.append(next_assignment(process, head, submission, clock()))
+            head = Head(answers[-1].slot, answers[-1].chain)
+        return answers
+
+    def write_and_close(scheduler: FileScheduler) -> None:
+        write()
+        close(scheduler)
+
+    FileScheduler.assign, FileScheduler.close = assign, write_and_close

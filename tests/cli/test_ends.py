@@ -170,6 +170,7 @@ def test_errors_are_json_for_machines(shell: Shell) -> None:
     answer = shell("compute", shell.definition(), "--slot", "9", "--json")
     error = json.loads(answer.err)["error"]
     assert ("", "beyond-schedule", 9, 0) == (answer.out, error["kind"], error["slot"], error["head"])
+    assert error["remedy"]
     wrong = shell("run", shell.file("bad.toml", "[process]\nfoo = 1\n"), "--json")
     assert 2 == len(json.loads(wrong.err)["error"]["problems"])
 

@@ -43,7 +43,7 @@ class Page(BaseHTTPRequestHandler):
             value = self.kernel.resolve(self.path, method=method, body=body, idempotency_key=key)
             self._send(200, to_json(value))
         except ProcessionError as error:
-            told = {**error.facts, "kind": error.kind, "message": error.text, "id": "1"}
+            told = {**error.told(), "id": "1"}
             told |= {"problems": list(error.problems)} if isinstance(error, ConfigError) else {}
             self._send(
                 404 if error.kind in ("beyond-schedule", "unknown-process") else 400, json.dumps({"error": told})
@@ -224,6 +224,13 @@ def test_a_refusal_becomes_an_error(status: int, body: bytes, cls: type[Processi
     """The status decides whose fault it is, the body which kind."""
     error = nodes.refused("http://x", status, body)
     assert (cls, kind) == (type(error), error.kind)
+
+
+def test_a_refusal_says_once_what_to_do() -> None:
+    """The remedy of a node's answer is kept apart, and stands once in the text."""
+    body = json.dumps({"error": {"kind": "slot", "message": "slot: is none; give 0", "remedy": "give 0", "slot": "x"}})
+    error = nodes.refused("http://x", 400, body.encode())
+    assert ("http://x: slot: is none; give 0", "give 0", {"slot": "x"}) == (error.text, error.remedy, error.facts)
 
 
 def free_port() -> int:

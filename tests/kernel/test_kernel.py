@@ -120,8 +120,18 @@ def test_a_device_that_does_not_build_begins_nothing(tmp_path: Path) -> None:
         raise ValueError("no memory")
 
     with kernel_of(tmp_path, {"count@1.0": Factory(building)}) as kernel:
-        with pytest.raises(ComputeError, match=r"count@1\.0: the device does not build: ValueError: no memory"):
+        with pytest.raises(
+            ComputeError, match=r"count@1\.0: the device does not build: ValueError: no memory"
+        ) as caught:
             kernel.spawn()
+        expected = {
+            "process": kernel.definition.id,
+            "stage": "1",
+            "device": "count@1.0",
+            "version": "",
+            "phase": "build",
+        }
+        assert expected == caught.value.facts
         assert [] == kernel.processes()
 
 

@@ -317,6 +317,7 @@ def test_init_has_fewer_verdicts(verdict: Any) -> None:
 
 # -- stages that misbehave
 
+SECOND = {"stage": "2", "device": "device-2@1.0", "version": ""}  # of the facts of an error
 STRANGE = {
     "None": None,
     "a state": Message(),
@@ -336,9 +337,9 @@ STRANGE = {
 @pytest.mark.parametrize("verdict", STRANGE.values(), ids=STRANGE.keys())
 def test_what_is_no_verdict_is_the_devices_fault(verdict: Any, mode: str) -> None:
     """An answer that is no verdict raises an error that names the stage that gave it."""
-    with pytest.raises(PluginError, match=r"stage 2 device-2@1\.0") as caught:
+    with pytest.raises(PluginError, match=r"slot 7, stage 2, device-2@1\.0, pass 1: .* is no verdict") as caught:
         stack_of(append(1), lambda s, a, n: verdict, append(3), mode=mode).compute(Message({"result": ""}), SLOT)
-    assert "device-2@1.0" == caught.value.facts["device"]
+    assert {"process": ID, "slot": 7, "pass": 1, "phase": "compute", **SECOND} == caught.value.facts
 
 
 def overflowing() -> None:
@@ -374,8 +375,44 @@ def test_a_stage_that_raises_is_this_hosts_problem(error: Exception, mode: str) 
     with pytest.raises(ComputeError, match=r"slot 7, stage 2, device-2@1\.0, pass 1") as caught:
         stack_of(append(1), raising(error), mode=mode).compute(Message({"result": ""}), SLOT)
     assert error is caught.value.__cause__
-    expected = {"process": ID, "slot": 7, "stage": "2", "device": "device-2@1.0", "pass": 1}
-    assert expected == caught.value.facts
+    assert {"process": ID, "slot": 7, "pass": 1, "phase": "compute", **SECOND} == caught.value.facts
+    assert ("host-memory" if isinstance(error, MemoryError) else "device-raised") == caught.value.kind
+
+
+def test_what_a_stage_raises_is_told_in_a_line_that_is_cut() -> None:
+    """An exception that carries a whole state, or none that can be shown, gives a short text in one line."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    state = {f"key-{number}": "value\n" for number in range(100_000)}
+    for error in (KeyError(state), ValueError("a\nb" * 10_000), CacheError("x\n" * 10_000), UnspeakableError()):
+        with pytest.raises(ProcessionError) as caught:
+            stack_of(raising(error)).compute(Message({}), SLOT)
+        assert len(caught.value.text) < 1200
+    with pytest.raises(PluginError) as strange:
+        stack_of(lambda s, a, n: state).compute(Message({}), SLOT)
+    assert len(strange.value.text) < 600
+
+
+def test_a_fault_in_an_inner_stack_names_the_whole_way() -> None:
+    """The stage of a fault within stacks is a dotted number, the device the innermost, as in a failure."""
+    inner = stack_of(append(1), raising(ValueError("x")))
+    with pytest.raises(ComputeError) as caught:
+        stack_of(append(1), stack_of(append(1), inner)).compute(Message({"result": ""}), SLOT)
+    assert ("2.2.2", "device-2@1.0") == (caught.value.facts["stage"], caught.value.facts["device"])
+
+
+def test_a_fault_of_init_says_so() -> None:
+    """What init raises is of the phase init, in pass 0."""
+
+    def raises(state: Message, genesis: Assignment) -> Verdict:
+        raise ValueError("x")
+
+    with pytest.raises(ComputeError, match="pass 0") as caught:
+        stack_of(Act(append(1), raises)).init(Message({}), SLOT)
+    assert ("init", 0) == (caught.value.facts["phase"], caught.value.facts["pass"])
 
 
 def test_a_stage_that_recurses_without_end_is_this_hosts_problem() -> None:
@@ -441,6 +478,24 @@ def test_snapshots_that_fail_are_snapshot_errors() -> None:
         stack.snapshot()
     with pytest.raises(SnapshotError, match="stage 2"):
         stack.restore({"2/part": b""}, Message({}))
+
+
+@pytest.mark.parametrize(
+    ("phase", "act", "slot"),
+    [
+        ("snapshot", lambda stack: stack.snapshot(), {}),
+        ("restore", lambda stack: stack.restore({"2/part": b""}, Message({})), {}),
+        ("rollback", lambda stack: stack.rollback(7), {"slot": 7}),
+        ("close", lambda stack: stack.close(), {}),
+    ],
+)
+def test_every_phase_names_its_place(phase: str, act: Callable[[Stack], object], slot: Mapping[str, int]) -> None:
+    """A fault outside of compute has its place and phase, and the slot where one is rolled back."""
+    bound = Bound("2", "device-2@1.0", Broken(append(2)), ID, "0.7.1")
+    with pytest.raises(ProcessionError) as caught:
+        act(Stack([bound], StackOptions()))
+    expected = {"process": ID, **slot, **SECOND, "version": "0.7.1", "phase": phase}
+    assert expected == caught.value.facts
 
 
 # -- live parts

@@ -21,7 +21,7 @@ from procession.results import Batch, Record
 from procession.roles import Fail, Live, Ok, Verdict
 from procession.schedules import Assignment
 from procession.stored import Source, message_of, unsaved_nodes
-from procession.testing.fakes import MemoryCache, MemoryHost
+from procession.testing.fakes import MemoryCache, MemoryHost, MemorySnapshotter
 from procession.tries import Node
 
 BIG = "x" * 300  # makes a part that is stored by itself
@@ -512,6 +512,25 @@ def test_a_snapshot_that_fails_costs_no_result(shop: Opened) -> None:
     assert [SnapshotError] * 2 == [type(error) for error in one.watcher.failed]
 
 
+def test_a_snapshot_that_cannot_be_packed_costs_no_result(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live parts beyond the limit of the host's snapshots are reported with their place; the results are stored."""
+    one = shop(TAPES + EVERY.format(2), kind=Tape)
+    process = one.open()
+    whole = MemorySnapshotter.pack
+
+    def refusing(packer: MemorySnapshotter, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
+        if parts:
+            raise SnapshotError("holds too much", kind="too-large")
+        return whole(packer, parts, fingerprint)
+
+    monkeypatch.setattr(MemorySnapshotter, "pack", refusing)
+    process.schedule_many([{"amount": 1}] * 3)
+    assert 3 == process.now()["total"]
+    assert [0, 1, 2, 3] == one.watcher.slots
+    told = [(error.kind, error.facts["process"], error.facts["slot"]) for error in one.watcher.failed]
+    assert [("too-large", process.id, 1), ("too-large", process.id, 3)] == told
+
+
 # -- other versions, other answers
 
 
@@ -691,6 +710,50 @@ def test_a_stage_that_cannot_close_keeps_no_result_back(shop: Opened) -> None:
     assert 1 == process.compute(1)["total"]
     assert ["device-raised"] == one.watcher.kinds
     assert "stuck" in one.watcher.failed[0].text
+
+
+@pytest.mark.parametrize(
+    ("error", "cls", "kind"),
+    [
+        (CacheError("no space left", kind="full"), CacheError, "full"),
+        (MemoryError(), CacheError, "host-memory"),
+        (OSError(5, "Input/output error"), CacheError, "device-raised"),
+    ],
+)
+def test_a_commit_that_fails_names_its_place(shop: Opened, error: Exception, cls: type, kind: str) -> None:
+    """What the cache raises over a batch names the process, the batch's last slot and the phase; nothing is told."""
+    one = shop()
+    process = filled(one.open(), 3)
+
+    def refused(batch: Batch) -> bool:
+        raise error
+
+    one.vault.refuse = refused
+    with pytest.raises(cls) as caught:
+        process.now()
+    assert (kind, "commit", process.id, 3) == (
+        caught.value.kind,
+        *(caught.value.facts[key] for key in ("phase", "process", "slot")),
+    )
+    assert [] == one.watcher.slots
+
+
+def test_memory_that_ends_outside_of_a_stage_is_this_hosts(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory for the kernel's own part of a slot nothing is stored, and a retry computes it."""
+    one = shop()
+    process = filled(one.open(), 3)
+    process.compute(1)
+
+    def spent(*given: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("procession.executors.transition", spent)
+        with pytest.raises(ComputeError) as caught:
+            process.now()
+    assert ("host-memory", 2, "compute") == (caught.value.kind, caught.value.facts["slot"], caught.value.facts["phase"])
+    assert [0, 1] == one.watcher.slots
+    assert 4 == process.now()["count"]
 
 
 # -- gaps

@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from hashlib import sha256
 
-from procession.errors import CacheError, ComputeError, SnapshotError
+from procession.errors import CacheError, ComputeError, Fact, ProcessionError, SnapshotError
 from procession.executors import Executor, Services, check_chain_of
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
-from procession.roles import Live
 from procession.schedules import Assignment
 from procession.stored import unsaved_nodes
 from procession.tries import Node
@@ -64,9 +63,9 @@ class Pending:
 
     def put(self, executor: Executor, assignment: Assignment, *, due: bool) -> None:
         """Add the record of the slot that an executor stands on."""
-        live = self._live(executor) if due and executor.stage.live else None
+        taken = self._taken(executor) if due and executor.stage.live else None
         keep = self._services.keep
-        point = live is not None or (not executor.stage.live and (due or keep is None))
+        point = taken is not None or (not executor.stage.live and (due or keep is None))
         complete = point or keep is None
         state = executor.state if complete else only(executor.state, (*KEPT_ALWAYS, *(keep or ())))
         self._take(state)
@@ -80,8 +79,8 @@ class Pending:
                 state_digest=executor.state.digest,
                 complete=complete,
                 fingerprint=executor.process.fingerprint,
-                live_root=live.root if live else b"",
-                snapshot=self._snapshot(executor, live) if point else None,
+                live_root=taken[0] if taken else b"",
+                snapshot=self._snapshot(executor, taken[1] if taken else self._empty_snapshot) if point else None,
             )
         )
 
@@ -89,7 +88,10 @@ class Pending:
         """Write everything at once, then tell those who watch."""
         if not self._records:
             return
-        self._services.cache.put(Batch(tuple(self._records), self._blobs))
+        try:
+            self._services.cache.put(Batch(tuple(self._records), self._blobs))
+        except Exception as error:
+            raise _not_committed(error, self._records[-1]) from error
         for node in self._nodes:
             node.saved_in = self._services.cache
         watch = self._services.watch
@@ -112,21 +114,23 @@ class Pending:
                 self._blobs[node.digest] = node.encoded
                 self._size += len(node.encoded)
 
-    def _live(self, executor: Executor) -> Live | None:
-        """Return the live parts; what a stage cannot give is reported, and its results stand without."""
+    def _taken(self, executor: Executor) -> tuple[bytes, bytes] | None:
+        """Return live root and packed parts; what cannot be had is reported, and the results stand without."""
         if "initialized" not in executor.state:
             return None
         try:
-            return executor.stage.snapshot()
-        except SnapshotError as error:
-            executor.spent = 0.0  # not again at every slot
-            self._services.report(executor.process.id, executor.at, error)
-            return None
+            live = executor.stage.snapshot()
+            pack = self._services.snapshotter.pack
+            return (live.root, pack(live.parts, executor.process.fingerprint)) if live else None
+        except Exception as error:  # noqa: BLE001 # the plugin boundary: a snapshot is never worth a result
+            raised = SnapshotError.of(error, "", {}, "the snapshotter raised")
+            trouble = error if isinstance(error, ProcessionError) else raised
+        executor.spent = 0.0  # not again at every slot
+        self._services.report(executor.process.id, executor.at, trouble.at("", phase="snapshot"))
+        return None
 
-    def _snapshot(self, executor: Executor, live: Live | None) -> bytes:
-        blob = self._empty_snapshot
-        if live is not None:
-            blob = self._services.snapshotter.pack(live.parts, executor.process.fingerprint)
+    def _snapshot(self, executor: Executor, blob: bytes) -> bytes:
+        if executor.stage.live:
             self._snapshots.append((executor.process.id, executor.at, len(blob)))
             self._size += len(blob)
         digest = sha256(blob).digest()
@@ -160,8 +164,15 @@ def divergence(stored: Record, state: Message) -> ComputeError:
         where=f"process {process}, slot {slot}",
         remedy="the stored result stands; `procession replay` names the first key that differs",
         kind="divergence",
-        facts={"process": process, "slot": slot},
+        facts={"process": process, "slot": slot, "phase": "compute"},
     )
+
+
+def _not_committed(error: Exception, last: Record) -> ProcessionError:
+    facts: dict[str, Fact] = {"process": last.process, "slot": last.slot, "phase": "commit"}
+    if isinstance(error, ProcessionError):
+        return error.at("", **facts)
+    return CacheError.of(error, f"process {last.process}", facts, "the cache raised")
 
 
 def first_difference(one: Message, other: Message) -> str:

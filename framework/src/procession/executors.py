@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from procession.errors import CacheError, ComputeError, ProcessionError, ScheduleError, SnapshotError
+from procession.errors import CacheError, ComputeError, Fact, ProcessionError, ScheduleError, SnapshotError, said
 from procession.machine import initial_state, transition
 from procession.messages import Message
 from procession.process import Compiled
@@ -56,6 +56,7 @@ class Services:
 
     def report(self, process: str, slot: int | None, error: ProcessionError) -> None:
         """Log trouble that is dealt with, and tell the plugins that watch."""
+        error = error.at("", process=process, slot=slot)
         self._told[process, error.kind] += 1
         count = self._told[process, error.kind]
         if count < REPORTS:
@@ -83,8 +84,8 @@ class Executor:
         try:
             result = transition(self.stage, self.state, assignment, self.process.definition.policy)
             _ = result.state.digest  # hashed here, where a state that is too deep to hash is still this slot's
-        except RecursionError as error:
-            raise _too_deep(assignment) from error
+        except (RecursionError, MemoryError) as error:
+            raise _gave_up(error, assignment) from error
         self.state, self.at = result.state, assignment.slot
         self.spent += time.perf_counter() - begun
         return result
@@ -142,7 +143,7 @@ def check_chain_of(services: Services, record: Record, assignment: Assignment | 
     """
     held = (assignment,) if assignment else services.scheduler.read(record.process, record.slot, record.slot)
     if not held or held[0].chain != record.chain:
-        facts: dict[str, str | int] = {"process": record.process, "slot": record.slot}
+        facts: dict[str, Fact] = {"process": record.process, "slot": record.slot}
         raise CacheError(
             "the stored result is of another schedule than the one that is here",
             where=f"process {record.process}, slot {record.slot}",
@@ -176,18 +177,22 @@ def _check_root(live: Live | None, record: Record) -> None:
 
 def _passed_over(error: Exception, process: Compiled, record: Record) -> ProcessionError:
     place = f"process {process.id}, snapshot of slot {record.slot}"
-    known = error if isinstance(error, ProcessionError) else CacheError(str(error))
-    return type(known)(known.what, where=place, kind=known.kind, remedy="passed over; the slots are replayed")
+    known = error if isinstance(error, ProcessionError) else CacheError(said(error))
+    facts = {"phase": "restore", **known.facts, "process": process.id, "slot": record.slot}
+    remedy = "passed over; the slots are replayed"
+    return type(known)(known.what, where=place, kind=known.kind, remedy=remedy, facts=facts)
 
 
-def _too_deep(assignment: Assignment) -> ComputeError:
-    facts: dict[str, str | int] = {"process": assignment.process, "slot": assignment.slot}
+def _gave_up(error: Exception, assignment: Assignment) -> ComputeError:
+    facts: dict[str, Fact] = {"process": assignment.process, "slot": assignment.slot, "phase": "compute"}
     place = f"process {assignment.process}, slot {assignment.slot}"
+    if isinstance(error, MemoryError):
+        return ComputeError.of(error, place, facts, "the kernel raised")
     return ComputeError("the state is nested too deeply for this host", where=place, kind="too-deep", facts=facts)
 
 
 def _gap(process: str, slot: int) -> ScheduleError:
-    facts: dict[str, str | int] = {"process": process, "slot": slot}
+    facts: dict[str, Fact] = {"process": process, "slot": slot}
     return ScheduleError(
         "the schedule has no such slot", where=f"process {process}, slot {slot}", kind="gap", facts=facts
     )

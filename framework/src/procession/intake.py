@@ -65,4 +65,4 @@ def _verified(message: Message, schemes: Mapping[str, CommitmentScheme]) -> tupl
 
 
 def _refused(what: str, remedy: str, kind: str) -> RequestError:
-    return RequestError(what, where="schedule", remedy=remedy, kind=kind)
+    return RequestError(what, where="schedule", remedy=remedy, kind=kind, facts={"phase": "schedule"})

@@ -54,7 +54,7 @@ def transition(stage: Stage, state: Message, assignment: Assignment, policy: Pol
     if isinstance(verdict, Fail):
         stage.rollback(assignment.slot)
         return _failed(state, assignment, verdict, policy)
-    return _finished(state, _state_of(verdict, stage), assignment)
+    return _finished(state, _state_of(verdict, stage, assignment), assignment)
 
 
 def _run(stage: Stage, state: Message, assignment: Assignment) -> Verdict:
@@ -62,22 +62,23 @@ def _run(stage: Stage, state: Message, assignment: Assignment) -> Verdict:
         verdict = stage.init(state, assignment)
         if isinstance(verdict, Fail):
             return verdict
-        state = state if isinstance(verdict, NotHandled) else _state_of(verdict, stage)
+        state = state if isinstance(verdict, NotHandled) else _state_of(verdict, stage, assignment)
     verdict = stage.compute(state, assignment, 1)
     return Ok(state) if isinstance(verdict, NotHandled) else verdict
 
 
-def _state_of(verdict: Verdict, stage: Stage) -> Message:
+def _state_of(verdict: Verdict, stage: Stage, assignment: Assignment) -> Message:
     match verdict:
         case Ok(state) | Skip(state):
             return state
         case strange:
-            _refuse(strange, stage)
+            _refuse(strange, stage, assignment)
 
 
-def _refuse(strange: object, stage: Stage) -> NoReturn:
+def _refuse(strange: object, stage: Stage, assignment: Assignment) -> NoReturn:
     hint = "a stage that asks for passes belongs in a stack" if isinstance(strange, Pass) else ""
-    raise PluginError(f"{type(strange).__name__} ends no slot", where=type(stage).__name__, remedy=hint)
+    facts: dict[str, Any] = {"process": assignment.process, "slot": assignment.slot, "phase": "compute"}
+    raise PluginError(f"{type(strange).__name__} ends no slot", where=type(stage).__name__, remedy=hint, facts=facts)
 
 
 def _finished(before: Message, after: Message, assignment: Assignment) -> Result:

@@ -15,7 +15,7 @@ import attrs
 
 from procession import identity
 from procession.definitions import PUSH, Definition, options_of
-from procession.errors import ComputeError, ProcessionError, RequestError
+from procession.errors import ComputeError, Fact, ProcessionError, RequestError
 from procession.hookspecs import hookimpl
 from procession.ids import is_id
 from procession.machine import DEVICE, initial_state
@@ -23,7 +23,7 @@ from procession.messages import Message
 from procession.registry import Registry
 from procession.requests import Answer, Cast, Keys, Request
 from procession.roles import NOT_HANDLED, Binding, Factory, Member, Stage
-from procession.stacks import Stack, StackOptions, build_stack, entry_of, stack_of_one
+from procession.stacks import Bound, Stack, StackOptions, build_stack, entry_of, stack_of_one
 
 PAGE = 1000  # assignments of one answer
 _NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
@@ -62,6 +62,7 @@ class _Workshop:
         self._plain = definition.message.plain()
         self._registry = registry
         self._blob = blob
+        self._versions = registry.versions(_devices(definition))
 
     def execution(self) -> Stage:
         """Build the execution device; one that is no stack is a stack of one."""
@@ -76,7 +77,9 @@ class _Workshop:
             imports=lambda module, name, kind: NOT_HANDLED,
         )
         stage = self.member(member)
-        return stage if isinstance(stage, Stack) else stack_of_one(device, stage)
+        if isinstance(stage, Stack):
+            return stage
+        return stack_of_one(Bound("1", device, stage, self._definition.id, self._versions[device]))
 
     def member(self, member: Member) -> Stage:
         """Build one stage of a stack."""
@@ -93,19 +96,23 @@ class _Workshop:
             imports=member.imports,
             member=self.member,
             slot_seconds=self._slot_seconds,
+            versions=self._versions,
         )
         return self._built(factory, options, binding)
 
     def _built(self, factory: Factory, options: Any, binding: Binding) -> Stage:
         try:
             stage: Stage = factory.build(options, binding)
-        except ProcessionError:
-            raise
+        except ProcessionError as error:
+            raise error.at("", **self._facts(binding)) from error
         except Exception as error:
             place = f"process {binding.process}, stage {binding.number} {binding.device}"
-            text = f"the device does not build: {type(error).__name__}: {error}"
-            raise ComputeError(text, where=place, kind="device-raised", facts={"device": binding.device}) from error
+            raise ComputeError.of(error, place, self._facts(binding), "the device does not build:") from error
         return stage
+
+    def _facts(self, binding: Binding) -> dict[str, Fact]:
+        place = {"process": binding.process, "stage": binding.number or "1", "device": binding.device}
+        return {**place, "version": self._versions[binding.device], "phase": "build"}
 
 
 def _devices(definition: Definition) -> set[str]:

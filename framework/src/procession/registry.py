@@ -21,7 +21,7 @@ import attrs
 import pluggy
 
 from procession import hookspecs
-from procession.errors import PluginError
+from procession.errors import PluginError, said
 from procession.messages import Message
 from procession.requests import Keys
 from procession.roles import CommitmentScheme, Factory, NoOptions
@@ -131,6 +131,10 @@ class Registry:
         rows = {device: self._print_of(self._provisions["stages"][device]) for device in sorted(set(devices))}
         return Message({"kernel": self._source("procession"), "devices": rows}).id
 
+    def versions(self, devices: Iterable[str]) -> Mapping[str, str]:
+        """Return the versions of the distributions that bring some stages."""
+        return {device: self._provisions["stages"][device].origin.version for device in devices}
+
     def watch(self, hook: str, **facts: Any) -> None:
         """Tell the watching plugins; an exception is logged and changes nothing."""
         for impl in getattr(self.hooks.hook, hook).get_hookimpls():
@@ -170,7 +174,7 @@ class Registry:
         return found
 
     def _leave_out(self, origin: Origin, error: BaseException) -> None:
-        what = f"plugin {origin.name!r} does not load: {type(error).__name__}: {error}"
+        what = f"plugin {origin.name!r} does not load: {said(error)}"
         problem = PluginError(what, where=str(origin), remedy="it is left out", facts={"distribution": str(origin)})
         self.failures.append(problem)
         log.warning("%s", problem.text)
@@ -200,7 +204,7 @@ class Registry:
             try:
                 answers.append((origin, impl.function()))
             except Exception as error:
-                raise PluginError(f"{hook} raised {type(error).__name__}: {error}", where=str(origin)) from error
+                raise PluginError(f"{hook} raised {said(error)}", where=str(origin)) from error
         return sorted(answers, key=lambda pair: attrs.astuple(pair[0]))
 
     def _collected(self) -> dict[str, dict[str, Provision]]:

@@ -200,6 +200,7 @@ class Binding:
     other stages of the stack, in order, once all of them are built; ``member`` builds a stage of
     a device-stack entry, for devices that are made of others. ``slot_seconds`` is how long this host lets
     one slot run: a stage that runs foreign code stops it then and raises ComputeError (kind ``wall-clock``).
+    ``versions`` are those of the distributions behind the devices, for errors alone: no answer may depend on them.
     """
 
     process: str
@@ -212,6 +213,7 @@ class Binding:
     imports: Answerer
     member: Callable[[Member], Stage]
     slot_seconds: float = math.inf
+    versions: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Blob(str):

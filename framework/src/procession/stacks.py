@@ -16,7 +16,7 @@ Rules
 * In Map mode each stage works on the same state and keeps what it wrote under its own number;
   there are no passes, and a Skip is an Ok.
 * What a message says never picks a stage, a mode or a prefix.
-* A stage that raises, or answers with no verdict, is this host's problem: the error names device and slot,
+* A stage that raises, or answers with no verdict, is this host's problem: the error names its place,
   nothing is recorded.
 """
 
@@ -25,11 +25,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
-from procession.errors import ComputeError, ConfigError, PluginError, ProcessionError, RequestError, SnapshotError
+from procession.errors import ComputeError, ConfigError, PluginError, ProcessionError, RequestError, SnapshotError, said
 from procession.messages import Message, same
 from procession.results import FAILURE_KINDS
 from procession.roles import (
@@ -54,6 +54,8 @@ FOLD = "Fold"
 MAP = "Map"
 STACK_KEYS = ("init", "compute", "snapshot", "restore")
 MAX_PASSES = 16
+
+_VERDICTS = "return Ok, Skip or Pass with a Message, Fail with a known kind, or NOT_HANDLED; from init Ok or Fail"
 
 Step = Callable[["Bound", Message], Verdict]
 
@@ -84,11 +86,13 @@ class StackOptions:
 
 @attrs.frozen
 class Bound:
-    """Hold a stage in its place."""
+    """Hold a stage in its place; ``version`` is that of the distribution that brings the device."""
 
     number: str
     device: str
     stage: Stage
+    process: str = ""
+    version: str = ""
 
 
 class Stack:
@@ -140,9 +144,9 @@ class Stack:
         for bound in self.stages if "restore" in self._handles else ():
             prefix = f"{bound.number}/"
             own = {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}
-            if bound.stage.live and not own:
-                raise SnapshotError("the snapshot has no part for it", where=_place(bound))
-            with _boundary(bound, SnapshotError):
+            with _boundary(bound, "restore", SnapshotError):
+                if bound.stage.live and not own:
+                    raise SnapshotError("the snapshot has no part for it")
                 bound.stage.restore(own, state)
 
     def rollback(self, slot: int) -> None:
@@ -226,9 +230,10 @@ class Stack:
             else:
                 verdict = bound.stage.init(state, assignment)
         except Exception as error:
-            raise _host_failure(error, bound, assignment, pass_number) from error
+            raise _host_failure(error, bound, ComputeError, _asked(assignment, pass_number)) from error
         if not _is_verdict(verdict, begun=pass_number > 0):
-            _refuse_verdict(bound, verdict)
+            strange = PluginError(f"{said(verdict)} is no verdict", remedy=_VERDICTS)
+            raise _host_failure(strange, bound, PluginError, _asked(assignment, pass_number))
         return verdict
 
 
@@ -239,7 +244,8 @@ def build_stack(options: StackOptions, binding: Binding) -> Stack:
     with ExitStack() as built:
         for index, entry in enumerate(options.device_stack, 1):
             member = _member(entry, str(index), options, _sibling_imports(holder, str(index), binding))
-            stages.append(Bound(member.number, member.device, binding.member(member)))
+            version = binding.versions.get(member.device, "")
+            stages.append(Bound(member.number, member.device, binding.member(member), binding.process, version))
             built.callback(stages[-1].stage.close)
         holder.append(Stack(stages, options))
         if not binding.number:
@@ -248,9 +254,9 @@ def build_stack(options: StackOptions, binding: Binding) -> Stack:
     return holder[0]
 
 
-def stack_of_one(device: str, stage: Stage) -> Stack:
+def stack_of_one(bound: Bound) -> Stack:
     """Return the stack of an execution device that is none itself."""
-    stack = Stack([Bound("1", device, stage)], StackOptions())
+    stack = Stack([bound], StackOptions())
     stack.check()
     return stack
 
@@ -284,20 +290,20 @@ def _sibling_imports(holder: list[Stack], number: str, binding: Binding) -> Answ
 
 
 def _live_parts(bound: Bound) -> Live:
-    with _boundary(bound, SnapshotError):
+    with _boundary(bound, "snapshot", SnapshotError):
         live = bound.stage.snapshot()
-    if live is None:
-        raise SnapshotError("a live stage gave no snapshot", where=_place(bound))
+        if live is None:
+            raise SnapshotError("a live stage gave no snapshot")
     return live
 
 
 def _rolled_back(bound: Bound, slot: int) -> None:
-    with _boundary(bound, ComputeError):
+    with _boundary(bound, "rollback", ComputeError, slot=slot):
         bound.stage.rollback(slot)
 
 
 def _closed(bound: Bound) -> None:
-    with _boundary(bound, ComputeError):
+    with _boundary(bound, "close", ComputeError):
         bound.stage.close()
 
 
@@ -334,45 +340,28 @@ def _is_verdict(verdict: object, *, begun: bool) -> bool:
     return False
 
 
-def _refuse_verdict(bound: Bound, strange: object) -> NoReturn:
-    raise PluginError(
-        f"{strange!r:.80} is no verdict",
-        where=_place(bound),
-        remedy="return Ok, Skip or Pass with a Message, Fail with a known kind, or NOT_HANDLED; from init Ok or Fail",
-        facts={"stage": bound.number, "device": bound.device},
-    )
-
-
 @contextmanager
-def _boundary(bound: Bound, kind: type[ProcessionError]) -> Iterator[None]:
+def _boundary(bound: Bound, phase: str, kind: type[ProcessionError], **facts: Any) -> Iterator[None]:
     try:
         yield
-    except ProcessionError:
-        raise
     except Exception as error:
-        text = f"the device raised {type(error).__name__}: {error}"
-        raise kind(text, where=_place(bound), kind="device-raised") from error
+        raise _host_failure(error, bound, kind, {"process": bound.process, **facts, "phase": phase}) from error
 
 
-def _place(bound: Bound) -> str:
-    return f"stage {bound.number} {bound.device}"
+def _asked(assignment: Assignment, pass_number: int) -> dict[str, Any]:
+    phase = "compute" if pass_number else "init"
+    return {"process": assignment.process, "slot": assignment.slot, "pass": pass_number, "phase": phase}
 
 
-def _host_failure(error: Exception, bound: Bound, assignment: Assignment, pass_number: int) -> ProcessionError:
-    place = f"slot {assignment.slot}, stage {bound.number}, {bound.device}, pass {pass_number}"
-    facts: dict[str, Any] = {
-        "process": assignment.process,
-        "slot": assignment.slot,
-        "stage": bound.number,
-        "device": bound.device,
-        "pass": pass_number,
-    }
-    if isinstance(error, ProcessionError) and not isinstance(error, RequestError | ConfigError):
-        return error.at(place, **facts)
-    return ComputeError(
-        f"the device raised {type(error).__name__}: {error}",
-        where=place,
-        kind="device-raised",
-        remedy="nothing was recorded; a retry may succeed",
-        facts=facts,
-    )
+def _host_failure(
+    error: Exception, bound: Bound, kind: type[ProcessionError], known: Mapping[str, Any]
+) -> ProcessionError:
+    facts: dict[str, Any] = {**known, "stage": bound.number, "device": bound.device, "version": bound.version}
+    shown = {"slot": "slot {}", "stage": "stage {}", "device": "{}", "pass": "pass {}"}
+    place = ", ".join(text.format(facts[key]) for key, text in shown.items() if key in facts)
+    if isinstance(error, RequestError | ConfigError) or not isinstance(error, ProcessionError):
+        return kind.of(error, place, facts)
+    located = error.at(place, **facts)
+    if isinstance(bound.stage, Stack) and "stage" in error.facts:
+        located.facts["stage"] = f"{bound.number}.{error.facts['stage']}"
+    return located

@@ -43,12 +43,12 @@ class Faults:
     @hookimpl
     def procession_stages(self) -> Mapping[str, Factory]:
         """Provide the stage."""
-        return {"plain@1.0": Factory(lambda options, binding: Plain())}
+        return {name: Factory(lambda options, binding, kind=kind: kind()) for name, kind in STAGES.items()}
 
     @hookimpl
     def procession_keys(self) -> Mapping[str, Keys]:
         """Provide the faults."""
-        return {"fault@1.0": {"bug": _bug, "full": _full, "damaged": _damaged, "odd": lambda request: object()}}
+        return {"fault@1.0": {**FAULTS, "odd": lambda request: object()}}
 
 
 class Plain(PureStage):
@@ -62,6 +62,18 @@ class Plain(PureStage):
         return Ok(state)
 
 
+class Raising(Plain):
+    """Raise with the whole state."""
+
+    def compute(self, state: Message, assignment: object, pass_number: int) -> Ok:
+        """Raise."""
+        raise KeyError({"secret": "x" * 100_000, "state": state.plain()})
+
+
+def _spent(request: Request) -> None:
+    raise MemoryError
+
+
 def _bug(request: Request) -> None:
     raise ZeroDivisionError("a secret of the inside")
 
@@ -72,6 +84,10 @@ def _full(request: Request) -> None:
 
 def _damaged(request: Request) -> None:
     raise CacheError("a record is damaged", where="/secret/place", remedy="it is rebuilt", kind="damaged")
+
+
+STAGES = {"plain@1.0": Plain, "raising@1.0": Raising}
+FAULTS = {"bug": _bug, "full": _full, "damaged": _damaged, "spent": _spent}
 
 
 @pytest.fixture
@@ -126,6 +142,7 @@ def error_of(reply: Reply) -> dict[str, Any]:
         (507, ScheduleError("x", kind="disk-full")),
         (500, ComputeError("x", kind="device-raised")),
         (503, ComputeError("x", kind="deadline")),
+        (503, ComputeError("x", kind="host-memory")),
         (503, ComputeError("x", kind="busy")),
         (503, ComputeError("x", kind="stopping")),
         (503, ComputeError("x", kind="quarantined")),
@@ -151,9 +168,10 @@ def test_a_kind_counts_only_in_its_class() -> None:
 
 def test_a_disk_that_is_full_is_told_by_its_cause() -> None:
     """An error whose cause says that the disk is full is 507, another cause is not."""
-    errors = [ScheduleError("x", kind="io"), ScheduleError("x", kind="io")]
+    errors = [ScheduleError("x", kind="io"), ScheduleError("x", kind="io"), ComputeError("x", kind="device-raised")]
     errors[0].__cause__, errors[1].__cause__ = OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken")
-    assert [507, 500] == [status_of(error) for error in errors]
+    errors[2].__cause__ = errors[0]
+    assert [507, 500, 507] == [status_of(error) for error in errors]
 
 
 def test_a_refusal_tells_kind_text_and_facts() -> None:
@@ -163,6 +181,46 @@ def test_a_refusal_tells_kind_text_and_facts() -> None:
     assert ("beyond-schedule", "slot: no such slot", 9, 3) == tuple(
         told[key] for key in ("kind", "message", "slot", "head")
     )
+
+
+@pytest.mark.parametrize(
+    "error", [kind("x") for kind in (RequestError, PluginError, ScheduleError, ComputeError, CacheError, SnapshotError)]
+)
+def test_a_refusal_always_says_what_to_do(error: ProcessionError) -> None:
+    """Every reply has a remedy, its own or that of its class."""
+    assert error_of(refusal(error))["remedy"]
+    assert "ask later" == error_of(refusal(type(error)("x", remedy="ask later")))["remedy"]
+
+
+def test_memory_that_ends_will_pass(kernel: Kernel, caplog: pytest.LogCaptureFixture) -> None:
+    """A host without memory answers 503 of a stable kind, and logs where it was."""
+    reply = ask(kernel, "/~fault@1.0/spent")
+    told = error_of(reply)
+    assert (503, "host-memory") == (reply.status, told["kind"])
+    (record,) = [record for record in caplog.records if told["id"] in record.getMessage()]
+    assert record.exc_info is not None
+
+
+def test_a_stage_that_raises_is_told_with_its_place(kernel: Kernel) -> None:
+    """The reply names its place, kind and remedy, and no more of a state than a line."""
+    process = kernel.spawn({**DEFINITION, "device-stack": ["plain@1.0", "raising@1.0"]}).id
+    reply = ask(kernel, f"/{process}/now")
+    told = error_of(reply)
+    told.pop("id")
+    expected = {
+        "process": process,
+        "slot": 0,
+        "pass": 1,
+        "stage": "2",
+        "device": "raising@1.0",
+        "version": "",
+        "phase": "compute",
+        "kind": "device-raised",
+        "remedy": "nothing was recorded; a retry may succeed",
+    }
+    assert "slot 0, stage 2, raising@1.0, pass 1: the device raised KeyError" in told.pop("message")
+    assert expected == told
+    assert len(reply.body) < 1000
 
 
 def test_a_fact_covers_neither_kind_nor_text() -> None:

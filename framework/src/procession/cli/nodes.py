@@ -100,7 +100,9 @@ def refused(url: str, status: int, body: bytes) -> ProcessionError:
     if kind == "bad-definition" and isinstance(told.get("problems"), list):
         return ConfigError([str(problem) for problem in told["problems"]], where=url)
     cls = RequestError if status < 500 else ComputeError
-    return cls(what, where=url, kind=kind, facts={key: facts[key] for key in facts.keys() - {"kind", "message"}})
+    remedy = str(told.get("remedy") or "")
+    own = {key: fact for key, fact in facts.items() if key not in ("kind", "message", "remedy")}
+    return cls(what.removesuffix(f"; {remedy}"), where=url, kind=kind, remedy=remedy, facts=own)
 
 
 def _told(body: bytes) -> Mapping[str, Any]:

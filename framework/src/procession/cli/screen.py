@@ -112,8 +112,7 @@ def lines_of(error: Exception) -> list[str]:
 def _facts(error: Exception) -> dict[str, Any]:
     if not isinstance(error, ProcessionError):
         return {"kind": "host", "message": "; ".join(lines_of(error)), "problems": []}
-    problems = list(error.problems) if isinstance(error, ConfigError) else []
-    return {**error.facts, "kind": error.kind, "message": error.text, "problems": problems}
+    return {**error.told(), "problems": list(error.problems) if isinstance(error, ConfigError) else []}
 
 
 def _short(found: Any) -> str:

@@ -4,7 +4,7 @@ Rules
 -----
 * The path goes to the kernel as it was sent, percent-encoding untouched; no route is made by hand.
 * JSON in and out: a map is an object, a bare value stands alone.
-* A refusal names kind, text, facts and an id; what a stranger has no use for (a traceback, a folder
+* A refusal names kind, text, remedy, facts and an id; what a stranger has no use for (a traceback, a folder
   of this host) is in the log, under that id.
 """
 
@@ -14,7 +14,7 @@ import errno
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
@@ -70,11 +70,20 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
     ConfigError: {"": 400},
     PluginError: {"": 500, "unknown-device": 501},
     ScheduleError: {"": 500, "closed": 503, "locked": 503, "deadline": 503, "stopped": 503, "disk-full": 507},
-    ComputeError: {"": 500, "busy": 503, "deadline": 503, "quarantined": 503, "stopping": 503, "disk-full": 507},
+    ComputeError: {
+        "": 500,
+        "busy": 503,
+        "deadline": 503,
+        "host-memory": 503,
+        "quarantined": 503,
+        "stopping": 503,
+        "disk-full": 507,
+    },
     CacheError: {"": 500, "closed": 503, "locked": 503, "disk-full": 507},
     SnapshotError: {"": 500, "disk-full": 507},
     ProcessionError: {"": 500},
 }
+CAUSES = 16  # of an error that are looked at, one behind the other
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 OURS = (ScheduleError, CacheError, SnapshotError, PluginError)  # their place is a folder or a file of this host
 
@@ -121,7 +130,7 @@ def refusal(error: ProcessionError, asked: Asked | None = None) -> Reply:
     """Return the reply that refuses, and log it under its id."""
     status, name = status_of(error), uuid4().hex[:16]
     _log(error, status, name, asked)
-    told: dict[str, Any] = {**error.facts, "kind": error.kind, "message": _text(error), "id": name}
+    told: dict[str, Any] = {**error.told(), "message": _text(error), "id": name}
     if isinstance(error, ConfigError):
         told["problems"] = list(error.problems)
     extra = [RETRY] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
@@ -136,7 +145,7 @@ def status_of(error: ProcessionError) -> int:
     >>> status_of(RequestError("no such slot", kind="beyond-schedule")), status_of(CacheError("damaged"))
     (404, 500)
     """
-    if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
         return int(HTTPStatus.INSUFFICIENT_STORAGE)
     kinds = next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
     return kinds.get(error.kind, kinds[""])
@@ -233,9 +242,20 @@ def _place(value: Any) -> tuple[tuple[str, str], ...]:
 def _unforeseen(error: Exception) -> ProcessionError:
     full = isinstance(error, OSError) and error.errno in FULL
     what, kind = ("the disk is full", "disk-full") if full else ("this node failed", "internal")
+    if isinstance(error, MemoryError):
+        what, kind = "this host has no memory left for it", "host-memory"
     told = ComputeError(what, remedy="ask again later; its log has the cause under this id", kind=kind)
     told.__cause__ = error
     return told
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    for _ in range(CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = cause.__cause__
 
 
 def _text(error: ProcessionError) -> str:
@@ -248,7 +268,8 @@ def _log(error: ProcessionError, status: int, name: str, asked: Asked | None) ->
     line = f"{asked.method} {asked.target:.200}" if asked else "no request"
     ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     level = logging.INFO if not ours else logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR
-    log.log(level, "%s %s: %s: %s", name, line, status, error.text, exc_info=error if level == logging.ERROR else None)
+    traced = ours and (level == logging.ERROR or error.__cause__ is not None)
+    log.log(level, "%s %s: %s: %s", name, line, status, error.text, exc_info=error if traced else None)
 
 
 def _reply(status: int, body: bytes = b"", *headers: tuple[str, str]) -> Reply:

@@ -121,7 +121,7 @@ def test_a_device_that_does_not_build_begins_nothing(tmp_path: Path) -> None:
 
     with kernel_of(tmp_path, {"count@1.0": Factory(building)}) as kernel:
         with pytest.raises(
-            ComputeError, match=r"count@1\.0: the device does not build: ValueError: no memory"
+            ComputeError, match=r"count@1\.0: the device does not build: it raised ValueError: no memory"
         ) as caught:
             kernel.spawn()
         expected = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from hashlib import sha256
 
-from procession.errors import CacheError, ComputeError, Fact, ProcessionError, SnapshotError
+from procession.errors import CacheError, ComputeError, Fact, SnapshotError
 from procession.executors import Executor, Services, check_chain_of
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
@@ -91,7 +91,9 @@ class Pending:
         try:
             self._services.cache.put(Batch(tuple(self._records), self._blobs))
         except Exception as error:
-            raise _not_committed(error, self._records[-1]) from error
+            last = self._records[-1]
+            facts: dict[str, Fact] = {"process": last.process, "slot": last.slot, "phase": "commit"}
+            raise CacheError.of(error, f"process {last.process}, slot {last.slot}", facts, "the cache") from error
         for node in self._nodes:
             node.saved_in = self._services.cache
         watch = self._services.watch
@@ -123,11 +125,10 @@ class Pending:
             pack = self._services.snapshotter.pack
             return (live.root, pack(live.parts, executor.process.fingerprint)) if live else None
         except Exception as error:  # noqa: BLE001 # the plugin boundary: a snapshot is never worth a result
-            raised = SnapshotError.of(error, "", {}, "the snapshotter raised")
-            trouble = error if isinstance(error, ProcessionError) else raised
-        executor.spent = 0.0  # not again at every slot
-        self._services.report(executor.process.id, executor.at, trouble.at("", phase="snapshot"))
-        return None
+            executor.spent = 0.0  # not again at every slot
+            trouble = SnapshotError.of(error, "", {"phase": "snapshot"}, "the snapshotter")
+            self._services.report(executor.process.id, executor.at, trouble)
+            return None
 
     def _snapshot(self, executor: Executor, blob: bytes) -> bytes:
         if executor.stage.live:
@@ -166,13 +167,6 @@ def divergence(stored: Record, state: Message) -> ComputeError:
         kind="divergence",
         facts={"process": process, "slot": slot, "phase": "compute"},
     )
-
-
-def _not_committed(error: Exception, last: Record) -> ProcessionError:
-    facts: dict[str, Fact] = {"process": last.process, "slot": last.slot, "phase": "commit"}
-    if isinstance(error, ProcessionError):
-        return error.at("", **facts)
-    return CacheError.of(error, f"process {last.process}", facts, "the cache raised")
 
 
 def first_difference(one: Message, other: Message) -> str:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
 
 Fact = str | int | float | bool | None
 LONGEST = 1000  # characters of what an error says
@@ -69,10 +68,15 @@ class ProcessionError(Exception):
         return {**self.facts, **own}
 
     @classmethod
-    def of(cls, error: Exception, where: str, facts: Mapping[str, Fact], who: str = "the device raised") -> Self:
-        """Return the problem that another's exception is; without memory it is the host's, of kind ``host-memory``."""
+    def of(cls, error: Exception, where: str, facts: Mapping[str, Fact], who: str = "the device") -> ProcessionError:
+        """Return the problem that a device's exception is: a host's error as it is, anything else as one of this class.
+
+        Its kind is ``host-memory`` where memory ended, else ``device-raised``.
+        """
+        if isinstance(error, ProcessionError) and not isinstance(error, RequestError | ConfigError):
+            return error.at(where, **facts)
         kind = "host-memory" if isinstance(error, MemoryError) else "device-raised"
-        return cls(f"{who} {said(error)}", where=where, kind=kind, facts=facts)
+        return cls(f"{who} raised {said(error)}", where=where, kind=kind, facts=facts)
 
     def at(self, where: str, **facts: Fact) -> ProcessionError:
         """Return the same problem with a place in front and more facts, for a caller that knows more."""

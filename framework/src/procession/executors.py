@@ -183,11 +183,11 @@ def _passed_over(error: Exception, process: Compiled, record: Record) -> Process
     return type(known)(known.what, where=place, kind=known.kind, remedy=remedy, facts=facts)
 
 
-def _gave_up(error: Exception, assignment: Assignment) -> ComputeError:
+def _gave_up(error: Exception, assignment: Assignment) -> ProcessionError:
     facts: dict[str, Fact] = {"process": assignment.process, "slot": assignment.slot, "phase": "compute"}
     place = f"process {assignment.process}, slot {assignment.slot}"
     if isinstance(error, MemoryError):
-        return ComputeError.of(error, place, facts, "the kernel raised")
+        return ComputeError.of(error, place, facts, "the kernel")
     return ComputeError("the state is nested too deeply for this host", where=place, kind="too-deep", facts=facts)
 
 

@@ -107,7 +107,7 @@ class _Workshop:
             raise error.at("", **self._facts(binding)) from error
         except Exception as error:
             place = f"process {binding.process}, stage {binding.number} {binding.device}"
-            raise ComputeError.of(error, place, self._facts(binding), "the device does not build:") from error
+            raise ComputeError.of(error, place, self._facts(binding), "the device does not build: it") from error
         return stage
 
     def _facts(self, binding: Binding) -> dict[str, Fact]:

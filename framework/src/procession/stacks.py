@@ -29,7 +29,7 @@ from typing import Any
 
 import attrs
 
-from procession.errors import ComputeError, ConfigError, PluginError, ProcessionError, RequestError, SnapshotError, said
+from procession.errors import ComputeError, PluginError, ProcessionError, SnapshotError, said
 from procession.messages import Message, same
 from procession.results import FAILURE_KINDS
 from procession.roles import (
@@ -359,9 +359,7 @@ def _host_failure(
     facts: dict[str, Any] = {**known, "stage": bound.number, "device": bound.device, "version": bound.version}
     shown = {"slot": "slot {}", "stage": "stage {}", "device": "{}", "pass": "pass {}"}
     place = ", ".join(text.format(facts[key]) for key, text in shown.items() if key in facts)
-    if isinstance(error, RequestError | ConfigError) or not isinstance(error, ProcessionError):
-        return kind.of(error, place, facts)
-    located = error.at(place, **facts)
-    if isinstance(bound.stage, Stack) and "stage" in error.facts:
-        located.facts["stage"] = f"{bound.number}.{error.facts['stage']}"
+    located = kind.of(error, place, facts)
+    if isinstance(bound.stage, Stack) and isinstance(error, ProcessionError):
+        located.facts["stage"] = f"{bound.number}.{located.facts['stage']}"
     return located

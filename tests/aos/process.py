@@ -93,7 +93,7 @@ def session() -> list[dict[str, Any]]:
     """Return a schedule of 64 slots: the process, three openings, and rounds of ten evaluations."""
     process = evaluations()[0]["message"]
     codes = (*_OPENING, *(_ROUND * ROUNDS))
-    messages = [process, *(_eval(slot, code) for slot, code in enumerate(codes, 1))]
+    messages = [process, *(evaluation(slot, code) for slot, code in enumerate(codes, 1))]
     return [
         {
             "slot": slot,
@@ -122,7 +122,8 @@ def compared(raw: Any) -> str:
     return to_json(Message({key: message[key] for key in COMPARED if key in message}), indent=1)
 
 
-def _eval(slot: int, code: str) -> dict[str, Any]:
+def evaluation(slot: int, code: str) -> dict[str, Any]:
+    """Return a message of the owner that evaluates Lua; each needs a number of its own."""
     return {
         "Id": f"Session-{slot:034d}0",
         "Target": PROCESS,

@@ -63,7 +63,8 @@ class Tape:
 
     def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         """Add ``amount``."""
-        self.before = (assignment.slot, self.total)
+        if self.before[0] != assignment.slot:  # not again in a later pass
+            self.before = (assignment.slot, self.total)
         self.total += assignment.message.get("amount", 0)
         return Ok(state.put("total", self.total))
 

@@ -20,6 +20,7 @@ from procession.stacks import Stack
 from procession_wasm.stage import WasmStage
 from reliability.poisons import BLOB, OWNER, POISONS, Acts, Poison, entries, good, poisoned_kernel, release
 from reliability.programme import Programme
+from reliability.telling import about
 
 Figure = Callable[[int, int], int]
 ROW = "poison slot"
@@ -152,8 +153,8 @@ def test_a_poison_slot_holds_nobody_up(tmp_path: Path, programme: Programme, fig
                 folder = tmp_path / f"{number}-{poison.name}-{policy}"
                 folder.mkdir()
                 check = check_raised if poison.by_host else check_recorded
-                print(f"{poison.name}, {policy}, {before} slots before, a snapshot every {every}")
-                check(folder, poison, policy, before=before, every=every)
+                with about(f"{poison.name}, {policy}, {before} slots before, a snapshot every {every}"):
+                    check(folder, poison, policy, before=before, every=every)
                 fault.held()
     fault.note(f"{len(FAILING)} failures that are data, {len(BREAKING)} faults of the host, each under record and halt")
 
@@ -251,12 +252,9 @@ def test_no_value_of_a_message_is_the_hosts_problem(
         process = kernel.spawn()
         for number in range(count):
             message = hostile_message(dice)
-            try:
+            with about(f"seed {seed}, message {number}: {message!r:.2000}"):
                 state = process.compute(process.schedule(message).slot)
-            except Exception as error:
-                error.add_note(f"seed {seed}, message {number}: {message!r:.2000}")
-                raise
-            assert state.at("results/error/kind", "-") in (*FAILURE_KINDS, "-")
+                assert state.at("results/error/kind", "-") in (*FAILURE_KINDS, "-")
             fault.held()
         assert all(row.agrees for row in process.replay())
 
@@ -267,14 +265,15 @@ def test_a_device_that_trusts_its_message_is_seen(tmp_path: Path, programme: Pro
     dice = random.Random(1)
     with poisoned_kernel(tmp_path, "numbers", RECORD, Acts(broken=False)) as kernel:
         process = kernel.spawn()
-        with pytest.raises(ComputeError, match="tape@1.0"):
-            for _ in range(100):
-                process.compute(process.schedule({"amount": hostile(dice)}).slot)
+        process.schedule_many([{"amount": hostile(dice)} for _ in range(100)])
+        with pytest.raises(ComputeError, match=r"tape@1\.0"):
+            process.now()
     fault.control("with a stage that trusts its message")
 
 
 # -- the real module
 
+LUA_ROW = "poison slot of AOS"
 LUA = ('error("boom")', "syntax error here (", "while true do end", 'string.rep("x", 2^30)', "local t = t.x.y")
 LUA_KINDS = {
     RECORD: "- - - - - - out-of-fuel - - trap - - -",
@@ -285,34 +284,55 @@ MORE = 'on-failure = "{}"\nhalt-release = ["{}"]\nfuel = 400_000_000'
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_poisoned_lua_holds_nobody_up(policy: str, tmp_path: Path, programme: Programme) -> None:
-    """A Lua error is an answer of AOS, a Lua loop without end a failure; behind a release AOS remembers what it knew."""
-    fault = programme.fault(ROW, expected=len(LUA))
-    try:
-        module = aos_module()
-    except MissingModuleError as reason:
-        pytest.skip(str(reason))
-    codes = ["Kept = 41", *(code for poison in LUA for code in (poison, "Kept = Kept + 1 return Kept"))]
-    messages = [evaluation(number, code) for number, code in enumerate(codes, 1)]
-    told = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        folder.mkdir()
-        file = definition_file(folder, module, more=MORE.format(policy, OWNER))
-        with Kernel.open(file, data=folder / "data") as kernel:
-            told.append(_lua_trace(kernel, messages, policy, by_one=folder.name == "one"))
-    assert told[0] == told[1]
+def test_poisoned_lua_holds_nobody_up(policy: str, module: Path, tmp_path: Path, programme: Programme) -> None:
+    """A Lua error is an answer of AOS, a Lua loop without end a failure; AOS remembers what it knew."""
+    fault = programme.fault(LUA_ROW, expected=len(LUA))
+    one, other = [lua_trace(tmp_path / name, module, policy, by_one=name == "one") for name in ("one", "two")]
+    assert one == other
     fault.held(len(LUA))
 
 
-def _lua_trace(kernel: Kernel, messages: list[dict[str, Any]], policy: str, *, by_one: bool) -> list[str]:
-    assert kernel.definition is not None
+def test_without_the_rollback_lua_is_spoilt(
+    module: Path, tmp_path: Path, programme: Programme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing rolled back an AOS that was stopped in a loop has another memory than it had."""
+    fault = programme.fault(LUA_ROW, expected=0)
+    expected = lua_trace(tmp_path / "sound", module, HALT, by_one=False)
+    monkeypatch.setattr(Stack, "rollback", lambda stack, slot: None)
+    monkeypatch.setattr(WasmStage, "rollback", lambda stage, slot: None)
+    found = lua_trace(tmp_path / "spoilt", module, HALT, by_one=False)
+    assert (True, False) == (expected[1:] == found[1:], expected[0] == found[0])
+    fault.control("without rollback")
+
+
+@pytest.fixture(scope="module")
+def module() -> Path:
+    """Return the path of the AOS module."""
+    try:
+        return aos_module()
+    except MissingModuleError as reason:
+        pytest.skip(str(reason))
+
+
+def lua_trace(folder: Path, module: Path, policy: str, *, by_one: bool) -> list[str]:
+    """Return live root and state ids of AOS with poisons among good evaluations, computed one by one or all at once."""
+    folder.mkdir(exist_ok=True)
+    codes = ["Kept = 41", *(code for poison in LUA for code in (poison, "Kept = Kept + 1 return Kept"))]
+    messages = [evaluation(number, code) for number, code in enumerate(codes, 1)]
+    file = definition_file(folder, module, more=MORE.format(policy, OWNER))
+    with Kernel.open(file, data=folder / "data") as kernel:
+        return _lua_states(kernel, messages, policy, by_one=by_one)
+
+
+def _lua_states(kernel: Kernel, messages: list[dict[str, Any]], policy: str, *, by_one: bool) -> list[str]:
     behind = release(OWNER) if policy == HALT else evaluation(99, "return Kept")  # a halt is at the third poison
     schedule = entries([*messages[:6], behind, *messages[6:]])
     schedule[0]["message"] = session()[0]["message"]
     process = load(kernel, schedule)
     states = [process.compute(slot) for slot in range(len(schedule))] if by_one else []
-    head = process.now()
+    process.now()
+    root = kernel.snapshot(process.id)["live-root"]
     seen = [process.compute(slot) for slot in range(len(schedule))]
     assert LUA_KINDS[policy] == " ".join(str(state.at("results/error/kind", "-")) for state in seen)
     assert LUA_KEPT[policy] == [seen[slot].at("results/data") for slot in (3, 5, 8, 10, 12)]
-    return [head.id, *(state.id for state in states or seen)]
+    return [root, *(state.id for state in states or seen)]

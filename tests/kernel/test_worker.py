@@ -658,29 +658,29 @@ def test_a_state_that_is_too_deep_fails_its_slot(shop: Opened) -> None:
     assert 1 == process.compute(1)["at-slot"]
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_loses_nothing(shop: Opened, interrupt: type[BaseException]) -> None:
-    """An interrupt in the middle of a slot goes through; what was stored stands, and the next call goes on."""
-    interrupts = iter([True])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MemoryError, RecursionError, AssertionError])
+def test_whatever_a_stage_raises_its_caller_is_told(shop: Opened, raised: type[BaseException]) -> None:
+    """Nothing that a stage raises leaves its caller without an answer; what was computed before stands."""
+    faults = iter([True])
 
     def fold(state: Message, assignment: Assignment, n: int) -> Verdict:
-        if assignment.slot == 3 and next(interrupts, False):
-            raise interrupt
+        if assignment.slot == 3 and next(faults, False):
+            raise raised
         return count(state, assignment, n)
 
     one = shop(fold=fold)
     process = filled(one.open(), 5)
     process.compute(1)
-    with pytest.raises(interrupt):
-        process.now()
-    assert [0, 1] == one.watcher.slots
-    assert [] == one.watcher.failed
+    with pytest.raises(ComputeError) as caught:
+        process.now(timeout=30)
+    assert 3 == caught.value.facts["slot"]
+    assert [0, 1, 2] == one.watcher.slots
     assert 1 == one.built[0].closed
     assert 6 == process.now()["count"]
 
 
 def test_an_interrupt_in_the_commit_loses_nothing(shop: Opened) -> None:
-    """An interrupt while the cache writes is seen by the caller alone."""
+    """Whatever ends a commit is told to the caller, and the next call goes on."""
     one = shop()
     process = filled(one.open(), 3)
 
@@ -688,11 +688,39 @@ def test_an_interrupt_in_the_commit_loses_nothing(shop: Opened) -> None:
         raise KeyboardInterrupt
 
     one.vault.refuse = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        process.now()
+    with pytest.raises(ComputeError, match="KeyboardInterrupt"):
+        process.now(timeout=30)
     one.vault.refuse = lambda batch: False
     assert [] == one.watcher.slots
     assert 4 == process.now()["count"]
+
+
+def test_an_interrupted_caller_leaves_the_others_alone(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller who is interrupted while it waits goes; the slot is computed all the same."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def fold(state: Message, assignment: Assignment, n: int) -> Verdict:
+        entered.set()
+        leave.wait(30)
+        return count(state, assignment, n)
+
+    one = shop(fold=fold)
+    process = one.open()
+    wait = threading.Event.wait
+
+    def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread() is threading.main_thread() and event not in (entered, leave):
+            raise KeyboardInterrupt
+        return wait(event, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Event, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            process.now()
+        assert entered.wait(30)
+        leave.set()
+    assert 1 == process.now()["count"]
+    assert [0] == one.steps
 
 
 def test_a_stage_that_cannot_close_keeps_no_result_back(shop: Opened) -> None:
@@ -708,6 +736,7 @@ def test_a_stage_that_cannot_close_keeps_no_result_back(shop: Opened) -> None:
     process.now()
     del one.vault.records[process.id, 1]
     assert 1 == process.compute(1)["total"]
+    process.kernel.snapshot(process.id)  # what was computed apart is closed before this
     assert ["device-raised"] == one.watcher.kinds
     assert "stuck" in one.watcher.failed[0].text
 
@@ -775,20 +804,25 @@ def test_a_schedule_with_a_hole_is_an_error(shop: Opened) -> None:
 
 
 def test_a_deadline_keeps_what_is_done(shop: Opened) -> None:
-    """A caller whose time is over is told how far it came; asking again goes on from there, each slot computed once."""
-    one = shop()
+    """A caller whose time is over is told so at once; the work goes on, and each slot is computed once."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def fold(state: Message, assignment: Assignment, n: int) -> Verdict:
+        if assignment.slot == SLOTS + 1:
+            entered.set()
+            leave.wait(30)
+        return count(state, assignment, n)
+
+    one = shop(fold=fold)
     process = filled(one.open(), 3 * SLOTS)
-    told = []
-    for _ in range(10):
-        try:
-            state = process.now(timeout=0)
-            break
-        except ComputeError as error:
-            told.append(error)
-    assert 3 * SLOTS + 1 == state["count"]
-    assert told
-    assert {"deadline"} == {error.kind for error in told}
-    assert "is computed and stored" in told[0].text
+    with pytest.raises(ComputeError, match="the deadline passed") as caught:
+        process.now(timeout=0)
+    assert ("deadline", process.id) == (caught.value.kind, caught.value.facts["process"])
+    assert entered.wait(30)
+    with pytest.raises(ComputeError, match=f"slot {SLOTS + 1} is being computed"):
+        process.now(timeout=0.01)
+    leave.set()
+    assert 3 * SLOTS + 1 == process.now()["count"]
     assert list(range(3 * SLOTS + 1)) == one.steps
     assert 1 == len(one.built)
     assert [] == one.watcher.failed
@@ -796,9 +830,12 @@ def test_a_deadline_keeps_what_is_done(shop: Opened) -> None:
 
 @pytest.mark.parametrize("timeout", [math.inf, 1e300, -1, 0, -math.inf])
 def test_any_timeout_is_a_timeout(shop: Opened, timeout: float) -> None:
-    """A short run is answered under any deadline, past or far."""
+    """A caller is answered under any deadline, and told at once under one that has passed."""
     process = filled(shop().open(), 2)
-    assert 3 == process.now(timeout=timeout)["count"]
+    if timeout <= 0:
+        with pytest.raises(ComputeError, match="the deadline passed"):
+            process.now(timeout=timeout)
+    assert 3 == process.now(timeout=max(timeout, 30))["count"]
 
 
 def test_a_deadline_that_a_device_makes_up_is_its_own_fault(shop: Opened) -> None:
@@ -868,7 +905,7 @@ def test_a_caller_does_not_wait_longer_than_it_says(shop: Opened) -> None:
     thread.start()
     try:
         assert entered.wait(30)
-        with pytest.raises(ComputeError, match="another caller is still computing") as caught:
+        with pytest.raises(ComputeError, match="slot 3 is being computed") as caught:
             process.compute(3, timeout=0)
         assert "deadline" == caught.value.kind
         assert 2 == process.compute(1, timeout=0)["count"]

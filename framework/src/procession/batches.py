@@ -89,7 +89,8 @@ class Pending:
         if not self._records:
             return
         try:
-            self._services.cache.put(Batch(tuple(self._records), self._blobs))
+            with self._services.pulse.write("results"):
+                self._services.cache.put(Batch(tuple(self._records), self._blobs))
         except Exception as error:
             last = self._records[-1]
             facts: dict[str, Fact] = {"process": last.process, "slot": last.slot, "phase": "commit"}

@@ -20,6 +20,7 @@ from procession.errors import CacheError, ComputeError, Fact, ProcessionError, S
 from procession.machine import initial_state, transition
 from procession.messages import Message
 from procession.process import Compiled
+from procession.pulse import Pulse
 from procession.results import Record, Result
 from procession.roles import Cache, Live, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment
@@ -52,6 +53,7 @@ class Services:
     keep: tuple[str, ...] | None
     read_only: bool
     watch: Callable[..., None]
+    pulse: Pulse
     _told: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False, eq=False)
 
     def report(self, process: str, slot: int | None, error: ProcessionError) -> None:

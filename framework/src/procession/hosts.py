@@ -12,6 +12,7 @@ from procession.errors import CacheError, ComputeError, ConfigError, RequestErro
 from procession.executors import Cadence, Services
 from procession.folders import DataFolder
 from procession.ids import from_id
+from procession.pulse import Pulse
 from procession.registry import Registry
 from procession.roles import Cache, Scheduler, Site, Snapshotter
 from procession.schedules import Clock
@@ -33,6 +34,7 @@ class Host:
         self._schedulers: dict[str, Scheduler] = {}
         self._holders: dict[str, str] = {}  # process -> scheduler device
         self._closed = False
+        self.pulse = Pulse()
         folder = DataFolder(data or settings.data, read_only=read_only)
         self.site = Site(folder.path, read_only, clock)
         self._closing: list[Callable[[], None]] = [folder.close]
@@ -89,6 +91,7 @@ class Host:
             keep=cache_keys if kept is None else None if kept == "all" else tuple(kept),
             read_only=self.site.read_only,
             watch=self._registry.watch,
+            pulse=self.pulse,
         )
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,13 @@ import attrs
 from procession import process as builtin
 from procession.definitions import Definition, definition_of, load_file
 from procession.errors import ConfigError, RequestError
+from procession.executors import Services
+from procession.faults import Faults
 from procession.foreign import submissions
 from procession.hosts import Host, close_all, unknown_process
 from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
+from procession.lines import Line
 from procession.messages import EMPTY, Message
 from procession.paths import parse
 from procession.process import Compiled, compile_process
@@ -27,9 +29,8 @@ from procession.resolver import Call, Resolver
 from procession.roles import Scheduler
 from procession.schedules import Assignment, Clock, Head, Submission, Tick
 from procession.settings import HostSettings, seconds
-from procession.worker import Worker
+from procession.workers import Workers
 
-TIMEOUT = 600.0  # seconds a caller waits who does not say
 PAGE = 1000  # assignments read or loaded at once
 
 
@@ -66,8 +67,9 @@ class Kernel:
         self.settings = loaded.host if loaded and not apart else HostSettings()
         folder = Path(data) if data else None
         self._host = Host(self.registry, self.settings, data=folder, read_only=read_only, clock=clock)
-        self._lock = threading.Lock()
-        self._workers: dict[str, Worker] = {}
+        workers = self.settings.workers
+        faults = Faults(self._host.site.data, workers.faults, read_only=read_only)
+        self._workers = Workers(workers, faults)
         self._resolver = Resolver(self.registry.keys, self._message)
 
     @classmethod
@@ -103,10 +105,7 @@ class Kernel:
 
     def close(self) -> None:
         """Snapshot what runs, finish what is queued, and let go of the data folder."""
-        with self._lock:
-            closing = [*(worker.close for worker in self._workers.values()), self._host.close, self.registry.close]
-            self._workers = {}
-        close_all(closing)
+        close_all([*self._workers.close(), self._host.close, self.registry.close])
 
     # -- processes
 
@@ -196,19 +195,29 @@ class Kernel:
             yield from page
             first = page[-1].slot + 1
 
-    def compute(self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None) -> Message:
+    def compute(
+        self,
+        process: str,
+        at: int | str | None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+        patient: bool = False,
+    ) -> Message:
         """Return the state after a slot or message id; of it at least ``key``, the whole for "".
 
-        None as the place is the newest stored state, or the first that is computed.
+        None as the place is the newest stored state, or the first that is computed. Who is not ``patient`` is
+        refused (ComputeError, kind ``behind``) where more slots lie before it than ``[host.workers] replay``.
         """
-        worker = self._worker(process)
-        slot = worker.newest() if at is None else self._slot(process, at)
+        line = self._line(process)
+        slot = line.worker.newest() if at is None else self._slot(process, at)
         slot = self.head(process).slot if slot is None else slot
-        return worker.compute(slot, key=key, deadline=_deadline(timeout))
+        return self._workers.compute(line, slot, key=key, deadline=self._deadline(timeout), patient=patient)
 
     def snapshot(self, process: str) -> Message:
         """Snapshot a process where it stands; tell slot, state id and live root."""
-        record = self._worker(process).snapshot(_deadline(None))
+        self._workers.snapshot(self._line(process), self._deadline(None))
+        record = self._host.cache.latest(process, None, with_snapshot=True)
         if record is None:
             return Message({"process": process, "slot": None})
         root = to_id(record.live_root) if record.live_root else None
@@ -216,9 +225,35 @@ class Kernel:
             {"process": process, "slot": record.slot, "state": to_id(record.state_digest), "live-root": root}
         )
 
+    def workers(self) -> list[Message]:
+        """Return what is live or waited for: process, state, slot, head, lag, callers, bytes, snapshot, last error."""
+        lines, faults = self._workers.lines(), self._workers.faults
+        return [line.standing(self.head(line.process).slot, faults.of(line.process)) for line in lines]
+
+    def retry(self, process: str, slot: int | None = None) -> Message:
+        """Lift the quarantine of a slot, by default the one that the process has; tell process and slot."""
+        self._host.scheduler_of(process)
+        fault = self._workers.faults.of(process)
+        if slot is not None and (fault is None or fault.slot != slot):
+            text = f"slot {slot} is not quarantined"
+            facts: dict[str, Any] = {"process": process, "slot": slot}
+            raise RequestError(text, where=f"process {process}", kind="not-quarantined", facts=facts)
+        self._workers.faults.forget(process)
+        return Message({"process": process, "slot": fault.slot if fault else None})
+
+    def health(self) -> Message:
+        """Tell whether this host keeps up: ``status`` is ok or degraded, with ``reasons`` and milliseconds a write."""
+        pulse, faults = self._host.pulse, self._workers.faults
+        reasons = [f"writing {kind} is slow" for kind in pulse.slow()]
+        reasons += [f"process {fault.process} is quarantined at slot {fault.slot}" for fault in faults.quarantined()]
+        writes = {kind: round(took * 1000, 1) for kind, took in pulse.seconds().items()}
+        return Message({"status": "degraded" if reasons else "ok", "reasons": reasons, "write-ms": writes})
+
     def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
-        return replayed(self._worker(process), self.head(process).slot if last is None else self._slot(process, last))
+        return replayed(
+            self._line(process).worker, self.head(process).slot if last is None else self._slot(process, last)
+        )
 
     def resolve(
         self,
@@ -240,19 +275,22 @@ class Kernel:
         for content in self._unkept.values():  # also for a definition that an imported schedule completes
             self._host.cache.put_blob(content)
         self._unkept = {}
-        with self._lock:
-            scheduler = self._host.scheduler(definition.scheduler)
-            if definition.id not in self._workers:
-                worker = self._new_worker(definition, scheduler)
-                worker.process.build().close()
-                self._workers[definition.id] = worker
+        scheduler = self._host.scheduler(definition.scheduler)
+
+        def built() -> tuple[Compiled, Services]:
+            compiled, services = self._compiled(definition, scheduler)
+            compiled.build().close()
+            return compiled, services
+
+        self._workers.line(definition.id, built)
         return scheduler
 
     def _submission(self, message: Mapping[str, Any]) -> Submission:
         return submission_of(message, self.registry.schemes)
 
     def _assign(self, scheduler: Scheduler, process: str, offered: Sequence[Submission]) -> Sequence[Assignment]:
-        assignments = scheduler.assign(process, offered)
+        with self._host.pulse.write("schedule"):
+            assignments = scheduler.assign(process, offered)
         for assignment in assignments:
             self.registry.watch("procession_assigned", assignment=assignment)
         return assignments
@@ -291,24 +329,20 @@ class Kernel:
             return None
         return found[0].message if found else None
 
-    def _worker(self, process: str) -> Worker:
-        worker = self._workers.get(process)
-        if worker is not None:
-            return worker
+    def _line(self, process: str) -> Line:
+        return self._workers.line(process, lambda: self._found(process))
+
+    def _found(self, process: str) -> tuple[Compiled, Services]:
         scheduler = self._host.scheduler_of(process)
-        definition = definition_of(scheduler.read(process, 0, 0)[0].message, self.registry)
-        with self._lock:
-            if process not in self._workers:
-                self._workers[process] = self._new_worker(definition, scheduler)
-            return self._workers[process]
+        return self._compiled(definition_of(scheduler.read(process, 0, 0)[0].message, self.registry), scheduler)
 
-    def _new_worker(self, definition: Definition, scheduler: Scheduler) -> Worker:
-        services = self._host.services(scheduler, definition.cache_keys)
-        return Worker(self._compiled(definition), services)
-
-    def _compiled(self, definition: Definition) -> Compiled:
+    def _compiled(self, definition: Definition, scheduler: Scheduler) -> tuple[Compiled, Services]:
         limit = seconds(self.settings.workers.slot_timeout)
-        return compile_process(definition, self.registry, self._blob, slot_seconds=limit)
+        compiled = compile_process(definition, self.registry, self._blob, slot_seconds=limit)
+        return compiled, self._host.services(scheduler, definition.cache_keys)
+
+    def _deadline(self, timeout: float | None) -> float:
+        return time.monotonic() + (seconds(self.settings.workers.timeout) if timeout is None else timeout)
 
     def _blob(self, blob_id: str) -> bytes:
         try:
@@ -341,11 +375,11 @@ class Process:
 
     def compute(self, at: int | str, *, timeout: float | None = None) -> Message:
         """Return the state after a slot or message id."""
-        return self.kernel.compute(self.id, at, timeout=timeout)
+        return self.kernel.compute(self.id, at, timeout=timeout, patient=True)
 
     def now(self, *, timeout: float | None = None) -> Message:
         """Return the state at the head of the schedule."""
-        return self.kernel.compute(self.id, self.head.slot, timeout=timeout)
+        return self.kernel.compute(self.id, self.head.slot, timeout=timeout, patient=True)
 
     def log(self, first: int = 0, last: int | None = None) -> Iterator[Assignment]:
         """Yield the assignments from a slot to another, to the head by default."""
@@ -354,10 +388,6 @@ class Process:
     def replay(self, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
         return self.kernel.replay(self.id, last)
-
-
-def _deadline(timeout: float | None) -> float:
-    return time.monotonic() + (TIMEOUT if timeout is None else timeout)
 
 
 def _check_slot(at: object) -> None:

@@ -1,20 +1,22 @@
-"""Worker: the one who computes a process: stored results first, the live state, past slots apart.
+"""Worker: computes one process: the live state forward, past slots apart, damaged parts anew.
 
 Rules
 -----
+* One thread at a time computes; who that is, and for whom, is the pool's business. Reading is open to all.
 * The live state only moves forward. A past slot that is not stored is replayed by an executor of its own,
   which writes nothing but missing records and is closed after.
 * Results are committed in batches, and nobody hears of a result before its batch is committed.
-* A run that fails takes the live state with it; the next one begins from what is stored.
+* A run that cannot commit takes the live state with it; the next one begins from what is stored.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+
+import attrs
 
 from procession.batches import KEPT_ALWAYS, Pending, divergence, read_record
 from procession.errors import CacheError, ComputeError, ProcessionError
@@ -24,69 +26,61 @@ from procession.process import Compiled
 from procession.results import Record, Result
 from procession.stored import Source, message_of
 
+Heal = Callable[[Record], None]
+Wanted = Callable[[int], bool]  # whether somebody waits for the state after a slot
 
-class _DeadlineError(ComputeError):
-    """Tell a caller's deadline apart from what a device may raise."""
+
+@attrs.frozen
+class Advanced:
+    """Tell how far a batch came: the states that somebody waits for, and why the next slot could not be computed."""
+
+    at: int
+    states: dict[int, Message]
+    fault: ProcessionError | None = None
 
 
 class Worker:
-    """Compute the slots of one process, one caller at a time."""
+    """Compute the slots of one process. ``heal`` rebuilds what is damaged of a record, once for all who ask."""
 
-    def __init__(self, process: Compiled, services: Services) -> None:
+    def __init__(self, process: Compiled, services: Services, heal: Heal) -> None:
         self.process = process
-        self._services = services
-        self._lock = threading.Lock()
+        self.services = services
+        self._heal = heal
         self._live: Executor | None = None
+        self._past: Executor | None = None
+        self.at = -1  # the slot that the live state stands on, all before it committed; -1 where there is none
+        self.computing: tuple[int, float] | None = None  # the slot on the way, and since when (time.monotonic)
 
-    def compute(self, slot: int, *, key: str = "", deadline: float) -> Message:
-        """Return the state after a slot that the schedule holds; of it at least ``key``, the whole for "".
+    # -- reading, from any thread
 
-        Raises ComputeError where this host failed or ``deadline`` (of ``time.monotonic``) passed.
-        """
-        found = self._stored(slot, key)
-        if found is not None:
-            return found
-        with self._turn(slot, deadline):
-            found = self._stored(slot, key)
-            return self._computed(slot, deadline) if found is None else found
+    def stored(self, slot: int, key: str) -> Message | None:
+        """Return what is stored of a slot, where that is the whole or holds a key."""
+        record = read_record(self.services, self.process.id, slot)
+        if record is None:
+            return None
+        if record.complete or (key and key in (*KEPT_ALWAYS, *(self.services.keep or ()))):
+            return self.state_of(record)
+        return None
 
     def newest(self) -> int | None:
         """Return the newest stored slot of the schedule that is here."""
         record = self._latest(None)
         while record is not None:
             try:
-                check_chain_of(self._services, record)
+                check_chain_of(self.services, record)
             except CacheError as error:
-                self._services.report(self.process.id, record.slot, error)
+                self.services.report(self.process.id, record.slot, error)
                 record = self._latest(record.slot - 1) if record.slot else None
             else:
                 return record.slot
         return None
 
-    def snapshot(self, deadline: float) -> Record | None:
-        """Snapshot the live state where it stands; return the newest point to restore from."""
-        with self._turn(-1, deadline):
-            self._snapshot_live()
-        return self._services.cache.latest(self.process.id, None, with_snapshot=True)
-
-    def close(self) -> None:
-        """Snapshot what a restart would have to replay, and give the live state back."""
-        with self._lock:
-            try:
-                self._snapshot_live()
-            finally:
-                live, self._live = self._live, None
-                if live is not None:
-                    self._dismiss(live)
-
-    def replay(self, last: int) -> Iterator[tuple[Record | None, Result, bytes]]:
-        """Recompute slots 0..last: stored record, new result and, where a live root is stored, the new one."""
-        with self._apart(fresh(self.process)) as executor:
-            for assignment in assignments(self._services, self.process.id, 0, last):
-                result = executor.step(assignment)
-                record = read_record(self._services, self.process.id, assignment.slot, assignment)
-                live = executor.stage.snapshot() if record and record.live_root else None
-                yield record, result, live.root if live else b""
+    def begin_of(self, slot: int) -> int:
+        """Return where computing a slot would begin: after the live state, or the newest point to restore from."""
+        if 0 <= self.at <= slot:
+            return self.at
+        record = self.services.cache.latest(self.process.id, slot, with_snapshot=True)
+        return record.slot if record else -1
 
     def state_of(self, record: Record) -> Message:
         """Return what a record keeps of its state, read as it is looked into.
@@ -96,71 +90,159 @@ class Worker:
 
         def load(digest: bytes) -> bytes:
             try:
-                return self._services.cache.get_blob(digest)
+                return self.services.cache.get_blob(digest)
             except CacheError as error:
-                self._services.report(self.process.id, record.slot, error)
-            self._rebuild(record)
-            return self._services.cache.get_blob(digest)
+                self.services.report(self.process.id, record.slot, error)
+            self._heal(record)
+            return self.services.cache.get_blob(digest)
 
-        return message_of(record.state, Source(load, self._services.cache))
+        return message_of(record.state, Source(load, self.services.cache))
+
+    def replay(self, last: int) -> Iterator[tuple[Record | None, Result, bytes]]:
+        """Recompute slots 0..last: stored record, new result and, where a live root is stored, the new one."""
+        with self._apart(fresh(self.process)) as executor:
+            for assignment in assignments(self.services, self.process.id, 0, last):
+                result = executor.step(assignment)
+                record = read_record(self.services, self.process.id, assignment.slot, assignment)
+                live = executor.stage.snapshot() if record and record.live_root else None
+                yield record, result, live.root if live else b""
+
+    # -- computing, by one thread at a time
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that the live state holds outside of the message."""
+        return sum(executor.stage.size() for executor in (self._live, self._past) if executor)
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether a live state is there."""
+        return self._live is not None
+
+    @property
+    def snapshot_at(self) -> int:
+        """Return the slot that the live state was snapshotted or restored at; -1 for none."""
+        live = self._live
+        return live.snapshot_at if live else -1
+
+    def advance(self, slot: int, wanted: Wanted) -> Advanced:
+        """Take the live state a batch further towards a slot, and commit it."""
+        executor, self._live = self._live or self._restored(slot), None
+        self.at = executor.at
+        try:
+            advanced = self._batch(executor, slot, wanted)
+        except BaseException:
+            self.at = -1
+            raise
+        self.at = -1
+        if advanced.fault is None:
+            self._live, self.at = executor, executor.at
+        return advanced
+
+    def look_back(self, slot: int, wanted: Wanted) -> Advanced:
+        """Take an executor apart from the live one a batch further towards a past slot."""
+        past, self._past = self._past, None
+        if past is not None and past.at >= slot:
+            self._dismiss(past)
+            past = None
+        past = past or self._restored(slot)
+        advanced = self._batch(past, slot, wanted)
+        if advanced.fault is None:
+            self._past = past
+        return advanced
+
+    @property
+    def is_looking_back(self) -> bool:
+        """Tell whether an executor of past slots is open."""
+        return self._past is not None
+
+    def forget_past(self) -> None:
+        """Close the executor of past slots."""
+        past, self._past = self._past, None
+        if past is not None:
+            self._dismiss(past)
+
+    def rebuild(self, record: Record) -> None:
+        """Recompute a record that has damaged parts, and write all of it again."""
+        with self._apart(fresh(self.process)) as executor:
+            for assignment in assignments(self.services, self.process.id, 0, record.slot):
+                executor.step(assignment)
+            if executor.state.digest != record.state_digest:
+                raise divergence(record, executor.state)
+            pending = Pending(self.services, -1, self._empty_snapshot, rewrite=True)
+            pending.put(executor, assignment, due=record.snapshot is not None)
+            self._commit(pending)
+
+    def snapshot(self) -> None:
+        """Snapshot the live state where it stands, if a restart would have to replay anything."""
+        live = self._live
+        if live is None or not live.stage.live or live.at <= live.snapshot_at or self.services.read_only:
+            return
+        (assignment,) = assignments(self.services, self.process.id, live.at, live.at)
+        pending = self._pending(live.at)
+        pending.put(live, assignment, due=True)
+        self._commit(pending)
+
+    def rest(self) -> None:
+        """Give the live state back once its snapshot is acknowledged; what the cache raises leaves it as it is."""
+        self.forget_past()
+        self.snapshot()
+        self.drop()
+
+    def drop(self) -> None:
+        """Give the live state back as it is."""
+        self.forget_past()
+        live, self._live = self._live, None
+        self.at = -1
+        if live is not None:
+            self._dismiss(live)
 
     # -- inside
 
     def _latest(self, at_or_below: int | None) -> Record | None:
-        return self._services.cache.latest(self.process.id, at_or_below, with_snapshot=False)
+        return self.services.cache.latest(self.process.id, at_or_below, with_snapshot=False)
 
-    def _rebuild(self, record: Record) -> None:
-        with self._apart(fresh(self.process)) as executor:
-            for assignment in assignments(self._services, self.process.id, 0, record.slot):
-                executor.step(assignment)
-            if executor.state.digest != record.state_digest:
-                raise divergence(record, executor.state)
-            pending = Pending(self._services, -1, self._empty_snapshot, rewrite=True)
-            pending.put(executor, assignment, due=record.snapshot is not None)
-            self._commit(pending)
-
-    def _stored(self, slot: int, key: str) -> Message | None:
-        record = read_record(self._services, self.process.id, slot)
-        if record is None:
-            return None
-        if record.complete or (key and key in (*KEPT_ALWAYS, *(self._services.keep or ()))):
-            return self.state_of(record)
-        return None
-
-    @contextmanager
-    def _turn(self, slot: int, deadline: float) -> Iterator[None]:
-        wait = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=wait):
-            raise self._late(slot, "another caller is still computing")
+    def _restored(self, slot: int) -> Executor:
+        self.computing = (slot, time.monotonic())
         try:
-            yield
+            executor = restored(self.process, self.services, slot, self.state_of)
         finally:
-            self._lock.release()
+            self.computing = None
+        newest = self._latest(None)
+        executor.horizon = newest.slot if newest else -1
+        return executor
 
-    def _computed(self, slot: int, deadline: float) -> Message:
+    def _batch(self, executor: Executor, slot: int, wanted: Wanted) -> Advanced:
         try:
-            if self._live is None or self._live.at < slot:
-                return self._advanced(slot, deadline)
-            with self._apart(restored(self.process, self._services, slot, self.state_of)) as past:
-                return self._forward(past, slot, deadline)
-        except _DeadlineError:
-            raise
-        except ProcessionError as error:
-            self._services.watch("procession_failed", process=self.process.id, slot=slot, error=error)
-            raise
-
-    def _advanced(self, slot: int, deadline: float) -> Message:
-        executor, self._live = self._live or restored(self.process, self._services, slot, self.state_of), None
-        try:
-            state = self._forward(executor, slot, deadline)
-        except _DeadlineError:
-            self._live = executor  # everything it did is committed
-            raise
+            advanced = self._computed(executor, slot, wanted)
         except BaseException:
             self._dismiss(executor)
             raise
-        self._live = executor
-        return state
+        finally:
+            self.computing = None
+        if advanced.fault is not None:
+            self._dismiss(executor)
+        return advanced
+
+    def _computed(self, executor: Executor, slot: int, wanted: Wanted) -> Advanced:
+        pending = self._pending(-1 if executor.horizon is None else executor.horizon)
+        states = {executor.at: executor.state} if wanted(executor.at) else {}
+        fault: ProcessionError | None = None
+        for assignment in assignments(self.services, self.process.id, executor.at + 1, slot):
+            self.computing = (assignment.slot, time.monotonic())
+            try:
+                result = executor.step(assignment)
+            except BaseException as error:  # noqa: BLE001 - the plugin boundary: what a slot meets is told to who asked
+                fault = told(error, assignment.process, assignment.slot)
+                break
+            pending.add(executor, assignment, result)
+            if wanted(executor.at):
+                states[executor.at] = executor.state
+            if pending.full:
+                break
+        self.computing = None
+        self._commit(pending)
+        return Advanced(executor.at, states, fault)
 
     @contextmanager
     def _apart(self, executor: Executor) -> Iterator[Executor]:
@@ -173,56 +255,31 @@ class Worker:
         try:
             executor.close()
         except ProcessionError as error:
-            self._services.report(self.process.id, executor.at, error)
-
-    def _forward(self, executor: Executor, slot: int, deadline: float) -> Message:
-        if executor.horizon is None:
-            newest = self._latest(None)
-            executor.horizon = newest.slot if newest else -1
-        pending = self._pending(executor.horizon)
-        for assignment in assignments(self._services, self.process.id, executor.at + 1, slot):
-            pending.add(executor, assignment, executor.step(assignment))
-            if pending.full:
-                self._commit(pending)
-                pending = self._pending(executor.horizon)
-                self._check_deadline(executor.at, slot, deadline)
-        self._commit(pending)
-        return executor.state
+            self.services.report(self.process.id, executor.at, error)
 
     def _pending(self, horizon: int) -> Pending:
-        return Pending(self._services, horizon, self._empty_snapshot)
+        return Pending(self.services, horizon, self._empty_snapshot)
 
     def _commit(self, pending: Pending) -> None:
-        if not self._services.read_only:
+        if not self.services.read_only:
             pending.commit()
 
     @cached_property
     def _empty_snapshot(self) -> bytes:
-        return self._services.snapshotter.pack({}, self.process.fingerprint)
+        return self.services.snapshotter.pack({}, self.process.fingerprint)
 
-    def _snapshot_live(self) -> None:
-        live = self._live
-        if live is None or not live.stage.live or live.at <= live.snapshot_at or self._services.read_only:
-            return
-        (assignment,) = assignments(self._services, self.process.id, live.at, live.at)
-        pending = self._pending(live.at)
-        try:
-            pending.put(live, assignment, due=True)
-            self._commit(pending)
-        except BaseException:
-            self._live = None
-            self._dismiss(live)
-            raise
 
-    def _check_deadline(self, at: int, slot: int, deadline: float) -> None:
-        if at < slot and time.monotonic() > deadline:
-            raise self._late(slot, f"slot {at} of {slot} is computed and stored")
-
-    def _late(self, slot: int, what: str) -> _DeadlineError:
-        return _DeadlineError(
-            f"the deadline passed: {what}",
-            where=f"process {self.process.id}, slot {slot}",
-            remedy="ask again; the work that is done is kept",
-            kind="deadline",
-            facts={"process": self.process.id, "slot": slot},
-        )
+def told(error: BaseException, process: str, slot: int) -> ProcessionError:
+    """Return what a slot met as an error that names it; the cause is kept for the log."""
+    if isinstance(error, ProcessionError):
+        return error
+    memory = isinstance(error, MemoryError)
+    known = ComputeError(
+        "this host has no memory left" if memory else f"computing raised {type(error).__name__}: {error!s:.200}",
+        where=f"process {process}, slot {slot}",
+        remedy="nothing was recorded; a retry may succeed",
+        kind="host-memory" if memory else "internal",
+        facts={"process": process, "slot": slot},
+    )
+    known.__cause__ = error
+    return known

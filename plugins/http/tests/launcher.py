@@ -18,6 +18,7 @@ from procession.cli.root import cli
 from procession.cli.session import Session
 from procession.commitments import message_id
 from procession.jsons import from_json, to_json
+from procession.requests import Keys, Request
 from procession.roles import Site, Verdict
 from procession.schedules import Given, Submission
 from procession.testing.fakes import MemoryHost, MemoryScheduler
@@ -93,6 +94,16 @@ class Fakes(MemoryHost):
     def procession_stages(self) -> Mapping[str, Factory]:
         """Provide the stage."""
         return {"tally@1.0": Factory(lambda options, binding: Tally())}
+
+    @hookimpl
+    def procession_keys(self) -> Mapping[str, Keys]:
+        """Provide a request device whose key holds its thread until a file is there."""
+        return {"gate@1.0": {"wait": _waited}}
+
+
+def _waited(request: Request) -> str:
+    _wait(Path(request.params["file"]))
+    return "open"
 
 
 def _wait(gate: Path) -> None:

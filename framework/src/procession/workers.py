@@ -1,0 +1,388 @@
+"""Workers: the pool: at most so many live processes, who waits for them, and what happens where one fails.
+
+Rules
+-----
+* Callers wait for a slot with a deadline; whatever their number, each slot is computed once. What is stored is
+  answered without waiting.
+* A live process has a thread while it has work; processes wait for room, never for each other.
+* The least recently used gives its room up: its snapshot is acknowledged first, then its live state is closed.
+* A slot that runs too long is given up together with its worker; whoever waited is told, and the next call begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from procession.errors import ProcessionError
+from procession.executors import Services
+from procession.faults import Faults
+from procession.hands import Hands
+from procession.lines import Line, Place, Task, Waiter, behind, closed, crowded, late, too_long
+from procession.messages import Message
+from procession.process import Compiled
+from procession.results import Record
+from procession.settings import WorkerSettings, seconds
+from procession.worker import Advanced, Worker, told
+
+GRACE = 1.0  # seconds beyond the limit of a slot, in which a stage may stop by itself
+ENDING = 2.0  # seconds for a batch to end when the time to drain is over
+TICK = 0.5  # seconds between two looks of the keeper
+
+log = logging.getLogger("procession")
+Job = Callable[[], None]
+
+
+class Workers:
+    """Compute processes for many callers, within the bounds of ``[host.workers]``."""
+
+    def __init__(self, settings: WorkerSettings, faults: Faults) -> None:
+        self.faults = faults
+        self._settings = settings
+        self._slot_seconds = seconds(settings.slot_timeout) + GRACE
+        self._idle_seconds = seconds(settings.idle_timeout)
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._lines: dict[str, Line] = {}
+        self._queued: deque[Line] = deque()
+        self._hands = Hands("procession worker")
+        self._keeper: threading.Thread | None = None
+        self._closing = False
+        self._ended = threading.Event()
+
+    # -- callers
+
+    def line(self, process: str, build: Callable[[], tuple[Compiled, Services]]) -> Line:
+        """Return the line of a process; ``build`` is asked where there is none."""
+        found = self._lines.get(process)
+        if found is not None:
+            return found
+        compiled, services = build()
+        with self._lock:
+            if process not in self._lines:
+                self._lines[process] = Line(self._worker(compiled, services))
+            return self._lines[process]
+
+    def compute(self, line: Line, slot: int, *, key: str, deadline: float, patient: bool) -> Message:
+        """Return the state after a slot that the schedule holds; of it at least ``key``, the whole for "".
+
+        Raises ComputeError where this host failed or ``deadline`` (of ``time.monotonic``) passed. A caller who is
+        not ``patient`` is refused at once where more slots lie before it than are computed for one request; these
+        are then computed in the background.
+        """
+        worker = line.worker
+        found = worker.stored(slot, key)
+        if found is not None:
+            return found
+        self.faults.check(line.process, slot, worker.process.fingerprint)
+        begin = slot if patient else worker.begin_of(slot)
+        waiter = Waiter(slot, key)
+        with self._lock:
+            line = self._lines.setdefault(line.process, line)  # it may have been put to rest meanwhile
+            found = line.owed.get(slot)
+            if found is not None:
+                return found
+            self._refuse_full(line)
+            if slot - begin > self._settings.replay:
+                line.owe(slot)
+                self._start(line)
+                raise behind(line, slot, begin, self._settings.replay)
+            line.join(waiter)
+            self._start(line)
+        return self._awaited(line, waiter, deadline)
+
+    def snapshot(self, line: Line, deadline: float) -> None:
+        """Snapshot the live state of a process where it stands."""
+        self._task(line, Task("snapshot", Worker.snapshot), deadline)
+
+    def lines(self) -> list[Line]:
+        """Return the lines that are here, by process."""
+        with self._lock:
+            return [line for _, line in sorted(self._lines.items())]
+
+    def close(self) -> list[Job]:
+        """Take nothing new, let what is waited for end within a bound; return what is to be closed."""
+        with self._lock:
+            self._closing = True
+            queued, self._queued = list(self._queued), deque()
+            refused = [waiter for line in queued for waiter in line.fail(closed())]
+            for line in queued:
+                line.place = Place.IDLE
+            for line in self._lines.values():
+                line.owed = {}
+                line.aim()
+        _tell(refused, closed())
+        with self._lock:
+            self._wait_until_quiet(seconds(self._settings.drain_timeout))
+            self._ended.set()
+            self._wait_until_quiet(ENDING)
+            lines, self._lines = list(self._lines.values()), {}
+        self._hands.close()
+        return [partial(self._closed, line) for line in lines]
+
+    # -- inside: waiting
+
+    def _awaited(self, line: Line, waiter: Waiter, deadline: float) -> Message:
+        try:
+            done = waiter.done.wait(_left(deadline))
+        finally:
+            if not waiter.done.is_set():
+                with self._lock:
+                    line.leave(waiter)
+        if not done:
+            raise late(line, waiter.slot)
+        if waiter.error is not None:
+            raise waiter.error.with_traceback(None)
+        assert waiter.state is not None
+        return waiter.state
+
+    def _task(self, line: Line, task: Task, deadline: float) -> None:
+        if line.thread == threading.get_ident():
+            task.do(line.worker)
+            return
+        with self._lock:
+            line = self._lines.setdefault(line.process, line)
+            same = next((other for other in line.tasks if other.name == task.name), None)
+            if same is None:
+                self._refuse_full(line)
+                line.tasks.append(task)
+                self._start(line)
+        waiter = (same or task).waiter
+        if not waiter.done.wait(_left(deadline)):
+            raise late(line, line.worker.at)
+        if waiter.error is not None:
+            raise waiter.error.with_traceback(None)
+
+    def _refuse_full(self, line: Line) -> None:
+        if self._closing:
+            raise closed()
+        if line.thread == threading.get_ident():
+            raise crowded(line, "what watches a process cannot wait for a slot of the same process", "busy")
+        total = len(self._queued)
+        if line.place is not Place.IDLE:
+            total = sum(other.count for other in self._lines.values())
+        if line.count >= self._settings.queue:
+            raise crowded(line, f"{line.count} callers wait for it already", "queue-full")
+        if total >= self._settings.queue_total:
+            raise crowded(line, f"{total} callers wait here already", "busy")
+
+    # -- inside: room
+
+    def _start(self, line: Line) -> None:
+        """Let a line run, where there is room or somebody to make it; else let it wait for room."""
+        if line.place is not Place.IDLE:
+            return
+        victim: Line | None = None
+        if not line.seated and self._is_full():
+            victim = self._idle()
+            if victim is None:
+                line.place = Place.QUEUED
+                self._queued.append(line)
+                return
+            victim.place = Place.RUNNING
+        line.place, line.seated = Place.RUNNING, True
+        self._hands.give(partial(self._run, line, line.worker, victim))
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="procession keeper", daemon=True)
+            self._keeper.start()
+
+    def _is_full(self) -> bool:
+        seated = [line for line in self._lines.values() if line.seated]
+        too_large = sum(line.size for line in seated) >= self._settings.live_bytes
+        return len(seated) >= self._settings.live or (too_large and bool(seated))
+
+    def _idle(self) -> Line | None:
+        """Return the seated line that was used longest ago and does nothing."""
+        idle = [line for line in self._lines.values() if line.seated and line.place is Place.IDLE]
+        return min(idle, key=lambda line: line.used, default=None)
+
+    def _freed(self, line: Line) -> None:
+        """Note that a line does nothing now; let those run who wait for room."""
+        line.place, line.thread, line.used = Place.IDLE, None, time.monotonic()
+        line.seated = line.seated and line.worker.is_live
+        self._quiet.notify_all()
+        if self._closing:
+            return
+        if line.has_work:
+            self._start(line)
+        queued, self._queued = self._queued, deque()
+        for other in queued:
+            other.place = Place.IDLE
+            self._start(other)
+        victim = self._idle() if sum(other.size for other in self._lines.values()) > self._settings.live_bytes else None
+        if victim is not None:
+            self._evict(victim)
+
+    def _evict(self, line: Line) -> None:
+        line.place = Place.RUNNING
+        self._hands.give(partial(self._rest_alone, line))
+
+    def _rest_alone(self, line: Line) -> None:
+        self._rested(line)
+
+    def _rested(self, line: Line) -> ProcessionError | None:
+        """Snapshot a line and close its live state; return why it stays."""
+        error: ProcessionError | None = None
+        try:
+            line.worker.rest()
+        except Exception as raised:  # noqa: BLE001 - the plugin boundary: it stays live, and is tried again later
+            error = told(raised, line.process, line.worker.at)
+            line.worker.services.report(line.process, line.worker.at, error)
+        with self._lock:
+            if error is None:
+                line.size = 0
+                line.aim()
+            self._freed(line)
+            if error is None and line.place is Place.IDLE and not line.count and not self._closing:
+                self._lines.pop(line.process, None)
+        return error
+
+    # -- inside: running, each line on one thread
+
+    def _run(self, line: Line, worker: Worker, victim: Line | None) -> None:
+        line.thread = threading.get_ident()
+        if victim is not None:
+            error = self._rested(victim)
+            if error is not None:
+                self._fail(line, worker, error)
+        while (job := self._next(line, worker)) is not None:
+            try:
+                job()
+            except BaseException as raised:  # noqa: BLE001 - the boundary of a thread: whoever waits is told
+                self._fail(line, worker, told(raised, line.process, worker.at + 1))
+            line.size = worker.size
+        if line.worker is not worker:
+            worker.drop()
+
+    def _next(self, line: Line, worker: Worker) -> Job | None:
+        with self._lock:
+            if line.worker is not worker:
+                return None
+            past = line.past
+            if not self._ended.is_set():
+                if worker.is_looking_back and past is None:
+                    return worker.forget_past
+                if line.tasks:
+                    return partial(self._do, worker, line.tasks.popleft())
+                if past is not None:
+                    return partial(self._look_back, line, worker, past)
+                if line.target > worker.at:
+                    return partial(self._advance, line, worker)
+            self._freed(line)
+            return None
+
+    def _do(self, worker: Worker, task: Task) -> None:
+        error: ProcessionError | None = None
+        try:
+            task.do(worker)
+        except BaseException as raised:  # noqa: BLE001 - the boundary of a thread: whoever waits is told
+            error = told(raised, worker.process.id, worker.at)
+        task.waiter.tell(None, error)
+
+    def _advance(self, line: Line, worker: Worker) -> None:
+        self._settle(line, worker, worker.advance(line.target, line.wants))
+
+    def _look_back(self, line: Line, worker: Worker, slot: int) -> None:
+        """Answer those who wait for a past slot from the store, else compute it apart."""
+        with self._lock:
+            waiters = list(line.waiting.get(slot, ()))
+            waiters += [Waiter(slot)] if slot in line.owed else []
+        for waiter in waiters:
+            found = worker.stored(slot, waiter.key)
+            if found is not None:
+                with self._lock:
+                    line.leave(waiter)
+                    line.owed.pop(slot, None)
+                waiter.tell(found)
+        if line.wants(slot):
+            self._settle(line, worker, worker.look_back(slot, line.wants))
+
+    def _settle(self, line: Line, worker: Worker, advanced: Advanced) -> None:
+        """Tell who waited for what is committed now, and for what could not be computed."""
+        with self._lock:
+            if line.worker is not worker:
+                return
+            served = line.served(advanced)
+        for waiter, state in served:
+            waiter.tell(state)
+        fault = advanced.fault
+        if fault is not None:
+            self.faults.note(line.process, fault, worker.process.fingerprint)
+            self._fail(line, worker, fault, from_slot=advanced.at + 1)
+            return
+        known = self.faults.of(line.process)
+        if known is not None and known.slot <= advanced.at:
+            self.faults.forget(line.process)
+        line.error = None
+
+    def _fail(self, line: Line, worker: Worker, error: ProcessionError, *, from_slot: int = 0) -> None:
+        with self._lock:
+            waiters = line.fail(error, from_slot=from_slot) if line.worker is worker else []
+        worker.services.watch("procession_failed", process=line.process, slot=error.facts.get("slot"), error=error)
+        _tell(waiters, error)
+
+    # -- inside: the keeper
+
+    def _keep(self) -> None:
+        """Rest what nobody used for long, and give up what runs too long."""
+        while not self._ended.wait(min(TICK, self._idle_seconds / 2)):
+            now = time.monotonic()
+            for line in self.lines():
+                computing = line.worker.computing
+                if line.place is Place.RUNNING and computing and now - computing[1] > self._slot_seconds:
+                    self._give_up(line, computing[0])
+                elif now - line.used > self._idle_seconds:
+                    self._rest(line)
+
+    def _rest(self, line: Line) -> None:
+        with self._lock:
+            if line.place is not Place.IDLE or self._closing:
+                return
+            if line.seated:
+                self._evict(line)
+            elif not line.has_work:
+                self._lines.pop(line.process, None)
+
+    def _give_up(self, line: Line, slot: int) -> None:
+        worker = line.worker
+        error = too_long(line, slot, self._settings.slot_timeout)
+        self.faults.note(line.process, error, worker.process.fingerprint)
+        self._fail(line, worker, error)
+        with self._lock:
+            if line.worker is worker and line.place is Place.RUNNING:
+                line.worker, line.seated, line.size = self._worker(worker.process, worker.services), False, 0
+                self._freed(line)
+
+    # -- inside: the end
+
+    def _wait_until_quiet(self, limit: float) -> None:
+        self._quiet.wait_for(lambda: all(line.place is Place.IDLE for line in self._lines.values()), limit)
+
+    def _closed(self, line: Line) -> None:
+        if line.place is Place.RUNNING:
+            log.warning("process %s: still computing at the end; it is left behind", line.process)
+        else:
+            line.worker.rest()
+
+    def _worker(self, compiled: Compiled, services: Services) -> Worker:
+        return Worker(compiled, services, partial(self._heal, compiled.id))
+
+    def _heal(self, process: str, record: Record) -> None:
+        line = self._lines.get(process)
+        if line is None:
+            raise closed()
+        task = Task(("rebuild", record.slot), lambda worker: worker.rebuild(record))
+        self._task(line, task, time.monotonic() + seconds(self._settings.timeout))
+
+
+def _left(deadline: float) -> float:
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+
+
+def _tell(waiters: list[Waiter], error: ProcessionError) -> None:
+    for waiter in waiters:
+        waiter.tell(None, error)

@@ -68,7 +68,9 @@ class ProcessionError(Exception):
         return {**self.facts, **own}
 
     @classmethod
-    def of(cls, error: Exception, where: str, facts: Mapping[str, Fact], who: str = "the device") -> ProcessionError:
+    def of(
+        cls, error: BaseException, where: str, facts: Mapping[str, Fact], who: str = "the device"
+    ) -> ProcessionError:
         """Return the problem that a device's exception is: a host's error as it is, anything else as one of this class.
 
         Its kind is ``host-memory`` where memory ended, else ``device-raised``.

@@ -273,13 +273,6 @@ def told(error: BaseException, process: str, slot: int) -> ProcessionError:
     """Return what a slot met as an error that names it; the cause is kept for the log."""
     if isinstance(error, ProcessionError):
         return error
-    memory = isinstance(error, MemoryError)
-    known = ComputeError(
-        "this host has no memory left" if memory else f"computing raised {type(error).__name__}: {error!s:.200}",
-        where=f"process {process}, slot {slot}",
-        remedy="nothing was recorded; a retry may succeed",
-        kind="host-memory" if memory else "internal",
-        facts={"process": process, "slot": slot},
-    )
+    known = ComputeError.of(error, f"process {process}, slot {slot}", {"process": process, "slot": slot}, "computing")
     known.__cause__ = error
     return known

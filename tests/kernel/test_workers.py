@@ -384,20 +384,20 @@ def test_a_slot_that_never_ends_keeps_no_kernel_open(yard: Yard) -> None:
     (one,) = yard.spawn(1)
     one.now()
     one.schedule({"amount": 1, "hold": True})
-    told: list[Exception] = []
+    told: list[str] = []
 
     def call() -> None:
         try:
-            one.now(timeout=5)
+            one.now(timeout=PATIENCE)
         except ComputeError as error:
-            told.append(error)
+            told.append(error.kind)
 
     caller = started(call)
     assert yard.entered.acquire(timeout=PATIENCE)
     yard.close()
     yard.leave.set()
     caller.join(PATIENCE)
-    assert ["deadline"] == [error.kind for error in told if isinstance(error, ComputeError)] or told == []
+    assert ["closed"] == told
     assert 2 == yard.open().process(one.id).now()["total"]
 
 

@@ -138,6 +138,11 @@ class Line:
                 self.owed[slot] = state
         return told
 
+    def drop_tasks(self) -> list[Waiter]:
+        """Give up the other tasks; return who is to be told."""
+        tasks, self.tasks = self.tasks, deque()
+        return [task.waiter for task in tasks]
+
     def standing(self, head: int, fault: Fault | None) -> Message:
         """Return where the line is, beside the head of its schedule, as it is shown."""
         at = self.worker.at if self.worker.is_live else self.worker.newest()

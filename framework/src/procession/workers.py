@@ -96,7 +96,9 @@ class Workers:
         return self._awaited(line, waiter, deadline)
 
     def snapshot(self, line: Line, deadline: float) -> None:
-        """Snapshot the live state of a process where it stands."""
+        """Snapshot the live state of a process where it stands, if it has one."""
+        if line.place is Place.IDLE and not line.worker.is_live:
+            return
         self._task(line, Task("snapshot", Worker.snapshot), deadline)
 
     def lines(self) -> list[Line]:
@@ -121,6 +123,8 @@ class Workers:
             self._ended.set()
             self._wait_until_quiet(ENDING)
             lines, self._lines = list(self._lines.values()), {}
+            refused = [waiter for line in lines for waiter in (*line.fail(closed()), *line.drop_tasks())]
+        _tell(refused, closed())
         self._hands.close()
         return [partial(self._closed, line) for line in lines]
 

@@ -38,7 +38,7 @@ FIXED_KEYS = {"device": DEVICE, "type": "Process"}  # what makes a message a def
 # Keys of the field that any definition may carry; what they mean is told by the devices that read them.
 FIELD_KEYS = frozenset(
     {"type", "variant", "data-protocol", "module", "authority", "scheduler", "scheduler-location", "owner"}
-    | {"random-seed", "test-random-seed", "description", "action", "data", "anchor", "target"}
+    | {"random-seed", "test-random-seed", "description", "action", "data", "anchor", "target", "push-mode"}
 )
 
 

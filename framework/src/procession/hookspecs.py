@@ -5,7 +5,8 @@ pluggy finds devices and lets plugins watch. It is never on the path between an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
 import pluggy
@@ -13,7 +14,7 @@ import pluggy
 from procession.errors import ProcessionError
 from procession.requests import Keys
 from procession.results import Result
-from procession.roles import Codec, CommitmentScheme, Factory
+from procession.roles import Codec, CommitmentScheme, Companion, Factory
 from procession.schedules import Assignment
 
 PROJECT = "procession"
@@ -135,6 +136,20 @@ def procession_settings() -> Mapping[str, type]:
     raise NotImplementedError
 
 
+@hookspec
+def procession_companions() -> Mapping[str, Callable[[Any], Companion]]:
+    """Provide what works beside a kernel for as long as it is open.
+
+    When: once, when a kernel is built.
+    Arguments: none.
+    Returns: name@version -> builder(kernel) -> roles.Companion; it is built last and closed first.
+    Raises: whatever is raised is reported as a PluginError that names the distribution.
+    Order and determinism: built sorted by name; request devices of the kernel reach it by ``companion(name)``.
+    Example: ``return {"push@1.0": Pushes}``
+    """
+    raise NotImplementedError
+
+
 # -- extend the command line
 
 
@@ -191,6 +206,19 @@ def procession_snapshotted(process: str, slot: int, size: int) -> None:
     Raises: an exception is logged and changes nothing.
     Order and determinism: which slots are snapshot depends on the host's clock; no answer does.
     Example: ``sizes.append(size)``
+    """
+
+
+@hookspec
+def procession_pushed(process: str, slot: int, index: int, assignment: Assignment) -> None:
+    """Watch deliveries.
+
+    When: after an entry of an outbox has its slot in the schedule of its target, on the disk there.
+    Arguments: the process, slot and index that it comes from, and the assignment that it got.
+    Returns: nothing.
+    Raises: an exception is logged and changes nothing.
+    Order and determinism: in the order of slot and index per process, but for entries that had to be tried again.
+    Example: ``log.info("%s:%d -> %s:%d", process, slot, assignment.process, assignment.slot)``
     """
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from procession import process as builtin
 from procession.definitions import Definition, definition_of, load_file
-from procession.errors import ConfigError, RequestError
+from procession.errors import ConfigError, PluginError, RequestError
 from procession.executors import Services
 from procession.faults import Faults
 from procession.foreign import submissions
@@ -21,12 +21,13 @@ from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
 from procession.lines import Line
 from procession.messages import EMPTY, Message
+from procession.outboxes import delivery_of
 from procession.paths import parse
 from procession.process import Compiled, compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
-from procession.roles import Scheduler
+from procession.roles import Companion, Scheduler, Site
 from procession.schedules import Assignment, Clock, Head, Submission, Tick
 from procession.settings import HostSettings, seconds
 from procession.workers import Workers
@@ -71,6 +72,13 @@ class Kernel:
         faults = Faults(self._host.site.data, workers.faults, read_only=read_only)
         self._workers = Workers(workers, faults)
         self._resolver = Resolver(self.registry.keys, self._message)
+        self._companions: dict[str, Companion] = {}
+        try:
+            for name, build in sorted(self.registry.table("companions").items()):
+                self._companions[name] = build(self)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open(
@@ -105,7 +113,8 @@ class Kernel:
 
     def close(self) -> None:
         """Snapshot what runs, finish what is queued, and let go of the data folder."""
-        close_all([*self._workers.close(), self._host.close, self.registry.close])
+        companions = [companion.close for companion in self._companions.values()]
+        close_all([*companions, lambda: close_all(self._workers.close()), self._host.close, self.registry.close])
 
     # -- processes
 
@@ -267,6 +276,24 @@ class Kernel:
         """Return the value at a path, such as ``/ID/compute&slot=5/results/data``."""
         call = Call(self, method, body, timeout, idempotency_key)
         return self._resolver.resolve(parse(path, body if method == "GET" else None), call)
+
+    # -- beside the processes
+
+    @property
+    def site(self) -> Site:
+        """Return where this kernel works: its data folder, whether it may write, its clock."""
+        return self._host.site
+
+    def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
+        """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
+        target, submission = delivery_of(self, process, slot, index, timeout=timeout)
+        return self._assign(self._host.scheduler_of(target), target, [submission])[0]
+
+    def companion(self, name: str) -> Any:
+        """Return what works beside this kernel under a name; PluginError where nothing does."""
+        if name not in self._companions:
+            raise PluginError(self.registry.missing("companions", name), kind="unknown-device")
+        return self._companions[name]
 
     # -- inside
 

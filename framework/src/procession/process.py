@@ -195,8 +195,12 @@ def init(request: Request) -> Message:
 
 def push(request: Request) -> Cast:
     """Swap to the process's push device, which delivers the outbox."""
-    (genesis,) = request.processes.read(_process(request), 0, 0)
-    device = genesis.message.get("push-device", PUSH)
+    message = request.body.get("body", request.body)
+    own = message.get("target") if isinstance(message, Message) and message.get("type") != "Process" else None
+    target = request.process or request.params.get("target") or own
+    if isinstance(target, str):
+        message = request.processes.read(target, 0, 0)[0].message
+    device = message.get("push-device", PUSH) if isinstance(message, Message) else PUSH
     return Cast(device if isinstance(device, str) else PUSH)
 
 

@@ -29,7 +29,7 @@ from procession.structuring import nearest
 
 GROUP = "procession"
 FACTORY_ROLES = ("schedulers", "stages", "snapshotters", "caches")
-TABLE_ROLES = ("keys", "commitment_schemes", "codecs", "settings")
+TABLE_ROLES = ("keys", "commitment_schemes", "codecs", "settings", "companions")
 _WORDS = {"schedulers": "scheduler", "stages": "stage", "snapshotters": "snapshotter", "caches": "cache"}
 
 log = logging.getLogger("procession")

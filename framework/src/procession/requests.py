@@ -44,6 +44,12 @@ class Advance(Protocol):
     def snapshot(self, process: str) -> Message:
         """Snapshot a process where it stands; tell slot, state id and live root."""
 
+    def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
+        """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
+
+    def companion(self, name: str) -> Any:
+        """Return what works beside the kernel under a name; PluginError where nothing does."""
+
 
 @attrs.frozen
 class Request:

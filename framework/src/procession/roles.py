@@ -313,6 +313,13 @@ class Codec(Protocol):
         """Return the value of bytes; RequestError if they are malformed."""
 
 
+class Companion(Protocol):
+    """Work beside a kernel for as long as it is open."""
+
+    def close(self) -> None:
+        """Stop within a bound; the kernel closes behind it."""
+
+
 # -- factories
 
 

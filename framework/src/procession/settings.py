@@ -110,6 +110,7 @@ _TABLES: dict[str, type] = {
     "scheduler": SchedulerSettings,
     "workers": WorkerSettings,
 }
+_WITH_DEVICE = ("cache", "snapshots", "scheduler")  # a device takes the other keys of the table
 
 
 def host_settings(
@@ -129,7 +130,8 @@ def host_settings(
         table = _table(raw, name, problems)
         own = {key: value for key, value in table.items() if key in keys_of(_TABLES[name])}
         found[name], wrong = structured(_TABLES[name], own, path=f"host.{name}", read_blob=str)
-        problems += wrong
+        stray = [] if name in _WITH_DEVICE else unknown_keys(keys_of(_TABLES[name]), table, f"host.{name}")
+        problems += wrong + stray
     options = {name: _rest(_table(raw, name, []), tables[name], folder) for name in tables if name in raw}
     for name, cls in extensions.items():
         problems += _extension_problems(cls, _table(raw, name, problems), f"host.{name}")

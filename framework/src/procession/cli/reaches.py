@@ -19,7 +19,7 @@ from procession.definitions import Definition, Loaded, load_file
 from procession.errors import ConfigError, RequestError, ScheduleError
 from procession.ids import is_id
 from procession.kernel import Kernel
-from procession.messages import Message
+from procession.messages import EMPTY, Message
 
 SHOWN = 5  # processes named where a beginning fits several
 BESIDE: Mapping[str, str] = MappingProxyType({"locked": "reading beside it", "read-only": "reading only"})
@@ -49,6 +49,12 @@ class Reach(Protocol):
 
     def log(self, first: int, last: int | None) -> Iterator[Message]:
         """Yield assignments from a slot to another, to the head by default."""
+
+    def get(self, path: str) -> Any:
+        """Return what is at a path of the process."""
+
+    def post(self, path: str, message: Message) -> Any:
+        """Send a message to a path of the process, and return what it answers."""
 
 
 class Here:
@@ -80,9 +86,17 @@ class Here:
         for assignment in self.kernel.log(self.process, first, last):
             yield assignment.as_message()
 
-    def _resolved(self, path: str) -> Any:
+    def get(self, path: str) -> Any:
+        """Return what is at a path of the process."""
+        return self._resolved(f"/{self.process}/{path}")
+
+    def post(self, path: str, message: Message) -> Any:
+        """Send a message to a path of the process, and return what it answers."""
+        return self._resolved(f"/{self.process}/{path}", method="POST", body=message)
+
+    def _resolved(self, path: str, *, method: str = "GET", body: Message = EMPTY) -> Any:
         left = None if self._end is None else max(self._end - time.monotonic(), 0)
-        return self.kernel.resolve(path, timeout=left)
+        return self.kernel.resolve(path, method=method, body=body, timeout=left)
 
 
 class There:
@@ -116,6 +130,14 @@ class There:
             yield from found
             more = bool(found) and page.get("continues") is True
             first = int(found[-1]["slot"]) + 1 if found else first
+
+    def get(self, path: str) -> Any:
+        """Return what is at a path of the process."""
+        return self._node.get(f"/{self.process}/{path}")
+
+    def post(self, path: str, message: Message) -> Any:
+        """Send a message to a path of the process, and return what it answers."""
+        return self._node.post(f"/{self.process}/{path}", message)
 
 
 @contextmanager

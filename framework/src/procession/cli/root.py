@@ -30,7 +30,9 @@ from procession.cli.spawn import spawn
 from procession.errors import ProcessionError
 
 COMMANDS = (check, compute, devices, import_schedule, log, now, processes, replay, run, schedule, spawn)
-ELSEWHERE: Mapping[str, str] = MappingProxyType({"serve": "procession-http"})  # commands of plugins, and which
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {"push": "procession-push", "serve": "procession-http"}
+)  # commands of plugins, and which
 COMPLETING = "_PROCESSION_COMPLETE"  # the variable by which a shell asks what a word may become
 COMPLETION = f'eval "$({COMPLETING}=bash_source procession)"'
 PLUGINS = "procession.plugin-commands"

@@ -1,0 +1,110 @@
+"""push@1.0: deliver the outbox of a slot, and tell what came of it.
+
+``POST /ID/push`` schedules a message and pushes its slot; with ``slot`` it pushes that one. ``GET /ID/push&slot=3``
+tells how a push stands and does nothing. ``push-mode``, ``result-depth`` and ``max-depth`` are keys of the path.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from procession import process
+from procession.errors import RequestError
+from procession.messages import Message
+from procession.requests import Keys, Request
+from procession_push.pushes import NAME, Pushes
+from procession_push.reports import Reporter, is_known
+
+TIMEOUT = 600.0  # seconds a caller waits who does not say
+SYNC, ASYNC = "sync", "async"
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+
+
+def push(request: Request) -> Message:
+    """Push a slot, or schedule a message and push its slot; or tell how a push stands."""
+    slot = _number(request, "slot")
+    if request.method != "POST":
+        return _standing(request, slot)
+    if slot is not None:
+        return _pushed(request, _named(request), slot)
+    assignment = process.schedule(request)
+    if assignment.at("body/type") == "Process":
+        return assignment
+    return _pushed(request, assignment["process"], assignment["slot"])
+
+
+KEYS: Keys = {"push": push}
+
+
+def _pushed(request: Request, name: str, slot: int) -> Message:
+    place = {**_place(request, name, slot), "process": name, "slot": slot}
+    mode = _mode(request, name)
+    pushes = _pushes(request)
+    pushes.push(name, slot, depth=_number(request, "max-depth"))
+    if mode == ASYNC:
+        return Message({**place, "push-mode": ASYNC, "task": f"/{name}/push&slot={slot}"})
+    pushes.wait(name, slot, timeout=TIMEOUT if request.timeout is None else request.timeout)
+    return Message({**_report(request, name, slot), **place})
+
+
+def _standing(request: Request, slot: int | None) -> Message:
+    name = _named(request)
+    if slot is None:
+        raise RequestError(
+            "no slot is named", where="push", remedy="give one, push&slot=3, or POST a message", kind="slot"
+        )
+    place = _place(request, name, slot)
+    if not is_known(_pushes(request).of_slot(name, slot)):
+        text = f"slot {slot} of {name} was never pushed"
+        raise RequestError(text, where="push", remedy="POST to push it", kind="not-found")
+    return Message({**_report(request, name, slot), **place})
+
+
+def _report(request: Request, name: str, slot: int) -> Message:
+    depth = _number(request, "result-depth")
+    reporter = Reporter(request.processes, _pushes(request), request.timeout)
+    return reporter.report(name, slot, result_depth=1 if depth is None else depth)
+
+
+def _pushes(request: Request) -> Pushes:
+    found: Pushes = request.processes.companion(NAME)
+    return found
+
+
+def _place(request: Request, name: str, slot: int) -> dict[str, Any]:
+    """Return the id of the message at a slot. RequestError where the schedule does not go that far."""
+    head = request.processes.head(name)
+    if slot > head.slot:
+        text = f"slot {slot} is beyond the schedule, whose head is slot {head.slot}"
+        facts: dict[str, Any] = {"process": name, "slot": slot, "head": head.slot}
+        raise RequestError(text, where=f"process {name}", kind="beyond-schedule", facts=facts)
+    (assignment,) = request.processes.read(name, slot, slot)
+    return {"id": assignment.message_id}
+
+
+def _mode(request: Request, name: str) -> str:
+    """Return the mode: the request's, else the definition's, else sync."""
+    (genesis,) = request.processes.read(name, 0, 0)
+    mode = request.params.get("push-mode", genesis.message.get("push-mode", SYNC))
+    if mode not in (SYNC, ASYNC):
+        raise RequestError(f"{mode!r:.40} is no mode", where="push-mode", remedy=f"give {SYNC} or {ASYNC}")
+    return str(mode)
+
+
+def _named(request: Request) -> str:
+    name = request.process or request.params.get("target")
+    if not isinstance(name, str) or not name:
+        remedy = "put its id in front, /ID/push"
+        raise RequestError("no process is named", where="push", remedy=remedy, kind="unknown-process")
+    return name
+
+
+def _number(request: Request, key: str) -> int | None:
+    value = request.params.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not _NUMBER.match(str(value)):
+        kind = "slot" if key == "slot" else ""
+        raise RequestError(f"{value!r:.60} is no number", where=key, remedy="give 0, 1, 2, ...", kind=kind)
+    return int(value)

@@ -1,0 +1,79 @@
+"""Reports: what came of a push, as the field tells it: an entry under its index, and below it what it resulted in.
+
+Rules
+-----
+* A report is read off the list, so the same one can be asked for while the work goes on and after it.
+* An entry is delivered, an error, stopped by a limit, or pending; none is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from procession.messages import Message
+from procession.requests import Advance
+from procession_push.deliveries import DELIVERED, FAILED, PENDING, Delivery
+from procession_push.pushes import Pushes
+
+LEVELS = 24  # of a report, one below the other; what lies deeper has its own
+
+# What the field says of an error that is no fault of this host, by kind; 503 where it is.
+STATUSES: Mapping[str, int] = MappingProxyType(
+    {"no-target": 404, "unknown-process": 404, "not-found": 404, "conflict": 409, "too-large": 413, "message": 400}
+)
+REASONS: Mapping[str, str] = MappingProxyType(
+    {"no-target": "Target process not available.", "unknown-process": "Could not access target process!"}
+)
+
+
+@attrs.frozen
+class Reporter:
+    """Make reports of what is on a list."""
+
+    processes: Advance
+    pushes: Pushes
+    timeout: float | None
+
+    def report(self, process: str, slot: int, *, result_depth: int, level: int = 0) -> Message:
+        """Return the report of a slot, with the results of so many levels."""
+        place = {"process": process, "slot": slot}
+        if level == LEVELS:
+            return Message({**place, "more": f"/{process}/push&slot={slot}"})
+        rows = self.pushes.of_slot(process, slot)
+        found: dict[str, Any] = {}
+        if result_depth > 0 and any(row.index == 0 and row.state == DELIVERED for row in rows):
+            found |= self._results(process, slot)
+        for row in rows:
+            found |= self._row(row, result_depth - 1, level + 1)
+        return Message({**found, **place})
+
+    def _results(self, process: str, slot: int) -> Mapping[str, Any]:
+        results = self.processes.compute(process, slot, key="results", timeout=self.timeout).get("results")
+        return results if isinstance(results, Message) else {} if results is None else {"data": results}
+
+    def _row(self, row: Delivery, result_depth: int, level: int) -> Mapping[str, Any]:
+        if row.index == 0:
+            return {} if row.state == DELIVERED else _undelivered(row)
+        if row.target_slot is None:
+            return {str(row.index): {**_undelivered(row), "target": row.target or None, "outbox-index": row.index}}
+        below = self.report(row.target, row.target_slot, result_depth=result_depth, level=level)
+        told = {"id": row.message_id, "target": row.target, "slot": row.target_slot, "resulted-in": below}
+        return {str(row.index): told}
+
+
+def is_known(rows: Sequence[Delivery]) -> bool:
+    """Tell whether a slot was ever pushed."""
+    return any(row.index == 0 for row in rows)
+
+
+def _undelivered(row: Delivery) -> dict[str, Any]:
+    told: dict[str, Any] = {"response": row.state}
+    if row.state == FAILED:
+        told = {"response": "error", "status": STATUSES.get(row.kind, 503)}
+    if row.kind:
+        told |= {"kind": row.kind, "reason": REASONS.get(row.kind, row.reason)}
+    return told | ({"attempts": row.attempts, "due": row.due} if row.state == PENDING else {})

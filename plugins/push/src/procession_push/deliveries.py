@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,11 @@ _TREE = """
 WITH RECURSIVE tree (process, slot) AS (VALUES (?, ?) UNION
  SELECT target, target_slot FROM deliveries NATURAL JOIN tree WHERE target_slot IS NOT NULL)
 SELECT COUNT(*), MAX(reason) FROM deliveries NATURAL JOIN tree WHERE state = 'pending'
+"""
+_REPORT = """
+WITH RECURSIVE tree (process, slot, level) AS (VALUES (?, ?, 1) UNION
+ SELECT target, target_slot, level + 1 FROM deliveries NATURAL JOIN tree WHERE target_slot IS NOT NULL AND level < ?)
+SELECT deliveries.* FROM deliveries NATURAL JOIN tree ORDER BY entry
 """
 _REMEDY = "see to the disk, its space and its permissions; what is pending goes on when the kernel is opened again"
 _SAID: Final = {  # what SQLite says, by its primary code: our kind, our words, what to do
@@ -148,6 +153,13 @@ class Deliveries:
         """Return how many rows are pending of a slot and of all that came of it, and what one of them met last."""
         count, reason = self._row(_TREE, process, slot)
         return int(count), str(reason or "")
+
+    def below(self, process: str, slot: int, levels: int) -> Mapping[tuple[str, int], Sequence[Delivery]]:
+        """Return the rows of a slot and of all that came of it, by process and slot, so many levels of them."""
+        found: dict[tuple[str, int], list[Delivery]] = {}
+        for row in self._rows(_REPORT, process, slot, levels):
+            found.setdefault((row.process, row.slot), []).append(row)
+        return found
 
     def count_of(self, push: str) -> int:
         """Return how many entries a push took on."""

@@ -7,14 +7,15 @@ tells how a push stands and does nothing. ``push-mode``, ``result-depth`` and ``
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from procession import process
 from procession.errors import RequestError
 from procession.messages import Message
 from procession.requests import Keys, Request
-from procession_push.pushes import NAME, Pushes
-from procession_push.reports import Reporter, is_known
+from procession_push.pushes import NAME, Pushes, Tree
+from procession_push.reports import Reporter
 
 TIMEOUT = 600.0  # seconds a caller waits who does not say
 SYNC, ASYNC = "sync", "async"
@@ -38,14 +39,14 @@ KEYS: Keys = {"push": push}
 
 
 def _pushed(request: Request, name: str, slot: int) -> Message:
-    place = {**_place(request, name, slot), "process": name, "slot": slot}
+    place = _place(request, name, slot)
     mode = _mode(request, name)
     pushes = _pushes(request)
     pushes.push(name, slot, depth=_number(request, "max-depth"))
     if mode == ASYNC:
         return Message({**place, "push-mode": ASYNC, "task": f"/{name}/push&slot={slot}"})
-    pushes.wait(name, slot, timeout=TIMEOUT if request.timeout is None else request.timeout)
-    return Message({**_report(request, name, slot), **place})
+    tree = pushes.wait(name, slot, timeout=TIMEOUT if request.timeout is None else request.timeout)
+    return Message({**_report(request, tree, place), **place})
 
 
 def _standing(request: Request, slot: int | None) -> Message:
@@ -55,16 +56,17 @@ def _standing(request: Request, slot: int | None) -> Message:
             "no slot is named", where="push", remedy="give one, push&slot=3, or POST a message", kind="slot"
         )
     place = _place(request, name, slot)
-    if not is_known(_pushes(request).of_slot(name, slot)):
+    tree = _pushes(request).below(name, slot)
+    if not tree:
         text = f"slot {slot} of {name} was never pushed"
         raise RequestError(text, where="push", remedy="POST to push it", kind="not-found")
-    return Message({**_report(request, name, slot), **place})
+    return Message({**_report(request, tree, place), **place})
 
 
-def _report(request: Request, name: str, slot: int) -> Message:
+def _report(request: Request, tree: Tree, place: Mapping[str, Any]) -> Message:
     depth = _number(request, "result-depth")
-    reporter = Reporter(request.processes, _pushes(request), request.timeout)
-    return reporter.report(name, slot, result_depth=1 if depth is None else depth)
+    reporter = Reporter(request.processes, tree, request.timeout)
+    return reporter.report(place["process"], place["slot"], result_depth=1 if depth is None else depth)
 
 
 def _pushes(request: Request) -> Pushes:
@@ -73,14 +75,14 @@ def _pushes(request: Request) -> Pushes:
 
 
 def _place(request: Request, name: str, slot: int) -> dict[str, Any]:
-    """Return the id of the message at a slot. RequestError where the schedule does not go that far."""
+    """Return the process, the slot and the id of its message. RequestError where the schedule does not go that far."""
     head = request.processes.head(name)
     if slot > head.slot:
         text = f"slot {slot} is beyond the schedule, whose head is slot {head.slot}"
         facts: dict[str, Any] = {"process": name, "slot": slot, "head": head.slot}
         raise RequestError(text, where=f"process {name}", kind="beyond-schedule", facts=facts)
     (assignment,) = request.processes.read(name, slot, slot)
-    return {"id": assignment.message_id}
+    return {"process": name, "slot": slot, "id": assignment.message_id}
 
 
 def _mode(request: Request, name: str) -> str:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import attrs
 
@@ -28,8 +29,11 @@ from procession_push.limits import rows_of
 from procession_push.settings import push_settings
 
 NAME = "push@1.0"
+LEVELS = 24  # of a tree that are told at once, one below the other
 GLANCE = 1.0  # seconds after which one who waits looks again, whatever he was told
 PASSING = ("disk-full", "locked", "internal")  # trouble that may go away while this program runs
+
+Tree: TypeAlias = Mapping[tuple[str, int], Sequence[Delivery]]  # (process, slot) -> its outbox (index 0) and entries
 
 log = logging.getLogger("procession.push")
 
@@ -64,25 +68,25 @@ class Pushes:
             self._start()
             self._work.notify_all()
 
-    def wait(self, process: str, slot: int, *, timeout: float) -> None:
-        """Wait until nothing of a slot and of what came of it is pending; ComputeError (kind ``deadline``) if it is."""
+    def wait(self, process: str, slot: int, *, timeout: float) -> Tree:
+        """Return what came of a slot once nothing of it is pending; ComputeError (kind ``deadline``) if late."""
         end = time.monotonic() + timeout
         while True:
             with self._opened() as deliveries:
                 count, reason = deliveries.pending_below(process, slot)
                 left = end - time.monotonic()
                 if not count:
-                    return
+                    return deliveries.below(process, slot, LEVELS)
                 if left <= 0:
                     raise _late(process, slot, count, reason)
                 self._done.wait(min(left, GLANCE))
 
-    def of_slot(self, process: str, slot: int) -> Sequence[Delivery]:
-        """Return what is on the list of a slot: its outbox as a whole, with index 0, and the entries."""
+    def below(self, process: str, slot: int) -> Tree:
+        """Return what is on the list of a slot and of what came of it, as it stands."""
         if self._list is None and not self._path.exists():
-            return ()
+            return {}
         with self._opened() as deliveries:
-            return deliveries.of_slot(process, slot)
+            return deliveries.below(process, slot, LEVELS)
 
     def close(self) -> None:
         """Stop delivering, within a bound; what is pending waits for the next start."""

@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -17,9 +17,7 @@ import attrs
 from procession.messages import Message
 from procession.requests import Advance
 from procession_push.deliveries import DELIVERED, FAILED, PENDING, Delivery
-from procession_push.pushes import Pushes
-
-LEVELS = 24  # of a report, one below the other; what lies deeper has its own
+from procession_push.pushes import LEVELS, Tree
 
 # What the field says of an error that is no fault of this host, by kind; 503 where it is.
 STATUSES: Mapping[str, int] = MappingProxyType(
@@ -32,10 +30,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
 
 @attrs.frozen
 class Reporter:
-    """Make reports of what is on a list."""
+    """Make the report of a tree of deliveries."""
 
     processes: Advance
-    pushes: Pushes
+    tree: Tree
     timeout: float | None
 
     def report(self, process: str, slot: int, *, result_depth: int, level: int = 0) -> Message:
@@ -43,7 +41,7 @@ class Reporter:
         place = {"process": process, "slot": slot}
         if level == LEVELS:
             return Message({**place, "more": f"/{process}/push&slot={slot}"})
-        rows = self.pushes.of_slot(process, slot)
+        rows = self.tree.get((process, slot), ())
         found: dict[str, Any] = {}
         if result_depth > 0 and any(row.index == 0 and row.state == DELIVERED for row in rows):
             found |= self._results(process, slot)
@@ -63,11 +61,6 @@ class Reporter:
         below = self.report(row.target, row.target_slot, result_depth=result_depth, level=level)
         told = {"id": row.message_id, "target": row.target, "slot": row.target_slot, "resulted-in": below}
         return {str(row.index): told}
-
-
-def is_known(rows: Sequence[Delivery]) -> bool:
-    """Tell whether a slot was ever pushed."""
-    return any(row.index == 0 for row in rows)
 
 
 def _undelivered(row: Delivery) -> dict[str, Any]:

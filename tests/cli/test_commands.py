@@ -9,6 +9,8 @@ import pytest
 
 from cli.calling import Shell, lines
 from procession import Message
+from procession.cli.devices import ROLES
+from procession.registry import FACTORY_ROLES, TABLE_ROLES
 from procession.testing.fakes import MemoryHost
 
 
@@ -356,3 +358,8 @@ def test_a_text_is_printed_as_it_is(shell: Shell, target: str) -> None:
     """Who reads through a pipe gets every character, also those that a terminal takes for colour."""
     shell("schedule", target, "-m", json.dumps({"refuse": "\x1b[31mred\x1b[0m\ta\x9b2J"}))
     assert "\x1b[31mred\x1b[0m\ta\x9b2J\n" == shell("now", target, "results/error/message").out
+
+
+def test_every_role_has_a_word() -> None:
+    """What a plugin may provide has a name for people."""
+    assert {*FACTORY_ROLES, *TABLE_ROLES} == set(ROLES)

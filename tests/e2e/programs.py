@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,15 @@ def killed(command: list[str], *, lines: int, seconds: float) -> Killed:
 
 
 @contextmanager
-def node(*arguments: str | Path, folder: Path, ending: signal.Signals = signal.SIGTERM) -> Iterator[Node]:
+def node(
+    *arguments: str | Path,
+    folder: Path,
+    ending: signal.Signals = signal.SIGTERM,
+    program: Callable[..., list[str]] = command_line,
+) -> Iterator[Node]:
     """Run ``procession serve`` as a child that gets a signal at the end; it ends well if it may, with no traceback."""
     log = folder / "node.log"
-    command = command_line("serve", *(str(argument) for argument in arguments), "--port", "0", "--json")
+    command = program("serve", *(str(argument) for argument in arguments), "--port", "0", "--json")
     with (
         log.open("wb") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=_environment()) as child,

@@ -75,6 +75,10 @@ def test_everything_can_be_set() -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown table": ({"chache": {}}, "host.chache: unknown key; nearest is 'cache'"),
+    "an unknown key of a table that has no device": (
+        {"workers": {"lives": 1}},
+        "host.workers.lives: unknown key; nearest is 'live'",
+    ),
     "no table": ({"cache": 3}, "host.cache: 3 is no table; write [host.cache]"),
     "no table of a plugin": ({"http": []}, "host.http: [] is no table; write [host.http]"),
     "a negative count": ({"snapshots": {"every": -1}}, "host.snapshots.every: -1 is negative; give 0 or more"),

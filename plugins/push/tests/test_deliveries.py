@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import attrs
 import pytest
 
@@ -111,7 +111,7 @@ def test_a_step_is_whole_or_not_at_all(deliveries: Deliveries) -> None:
 def test_a_full_disk_is_told(deliveries: Deliveries) -> None:
     """A list that has no room says so, keeps what it has, and goes on when there is room."""
     kept(deliveries, ROW)
-    pages = deliveries._db.execute("PRAGMA page_count").fetchone()[0]
+    pages = deliveries._row("PRAGMA page_count")[0]
     deliveries._db.execute(f"PRAGMA max_page_count = {pages}")
     many = [attrs.evolve(ROW, index=index, reason="x" * 500) for index in range(2, 200)]
     with pytest.raises(CacheError, match="the disk is full") as full:
@@ -124,8 +124,8 @@ def test_a_full_disk_is_told(deliveries: Deliveries) -> None:
 def test_a_stranger_is_not_touched(tmp_path: Path) -> None:
     """A database of somebody else is refused and left as it is."""
     path = tmp_path / "outbox.sqlite"
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE theirs (x)")
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE theirs (x)")
     db.close()
     before = path.read_bytes()
     with pytest.raises(CacheError, match="move it away") as refused:

@@ -111,6 +111,15 @@ def test_a_deep_report_goes_on_elsewhere(ground: Opener) -> None:
     assert 14 == on.kernel.resolve(report["more"]).at("1/slot") + 1
 
 
+def test_a_report_holds_so_many_results(ground: Opener) -> None:
+    """Results that would make a report too large are left out, and where they are is said."""
+    on = ground("fan-out = 1000")
+    one, two = on.process("one"), on.process("two")
+    report = on.push(one, {"send": [{"target": two.id, "data": "x"}] * 300}, "push&result-depth=2")
+    below = [report[str(index)]["resulted-in"] for index in range(1, 301)]
+    assert (255, 45) == (sum("data" in each for each in below), sum("more" in each for each in below))
+
+
 def test_a_process_is_begun(ground: Opener) -> None:
     """A definition that is pushed is begun: its assignment is the answer."""
     on = ground()

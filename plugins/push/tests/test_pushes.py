@@ -323,6 +323,45 @@ def test_nothing_is_made_for_a_kernel_that_pushes_nothing(ground: Opener) -> Non
     assert [] == [thread.name for thread in threading.enumerate() if "push" in thread.name]
 
 
+def test_a_list_without_room_is_waited_for(ground: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the list cannot be written for want of room, it is told, and what is on its way goes on when there is."""
+    on = ground('backoff = "1ms"')
+    one, two = on.process("one"), on.process("two")
+    fails(monkeypatch, "disk-full", times=6)
+    on.push(one, {"send": [{"target": two.id, "data": 1}, {"target": two.id, "data": 2}]})
+    assert {"disk-full"} == {error.kind for error in on.plugin.failed}
+    assert [1, 2] == on.told(two)
+
+
+def test_a_list_that_broke_promises_nothing_more(ground: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed write of the list pushes are refused, those who wait are told, and the next kernel goes on."""
+    on = ground()
+    one, two = on.process("one"), on.process("two")
+    fails(monkeypatch, "io", times=2)
+    with pytest.raises(CacheError, match="no more") as refused:
+        on.push(one, {"send": [{"target": two.id, "data": 1}]})
+    assert "io" == refused.value.kind
+    with pytest.raises(CacheError, match="no more"):
+        on.push(one, {}, "push&slot=1")
+    assert 1 == one.compute(1)["at-slot"]
+    on.kernel.close()
+    later = ground(host=on.host)
+    later.pushes.wait(one.id, 1, timeout=PATIENCE)
+    assert [1] == later.told(later.process("two"))
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, kind: str, *, times: int) -> None:
+    """Let the next steps fail to be written."""
+    settle, left = Deliveries.settle, iter(range(times))
+
+    def failing(self: Deliveries, row: Any) -> None:
+        if next(left, None) is not None:
+            raise CacheError("no more", kind=kind)
+        settle(self, row)
+
+    monkeypatch.setattr(Deliveries, "settle", failing)
+
+
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be none" * 40, b"newer"])
 def test_a_list_that_does_not_open_stops_pushes_alone(ground: Opener, content: bytes) -> None:
     """A strange or newer list is told when the kernel opens, refuses pushes, and leaves everything else alone."""
@@ -353,8 +392,8 @@ def test_who_only_reads_pushes_nothing(ground: Opener) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("fan-out = 0", "host.push.fan-out: 0 is too few; give 1 or more"),
-        ("depth = -1", "host.push.depth: -1 is too few; give 0 or more"),
+        ("fan-out = 0", "host.push.fan-out: 0 is no bound; give 1 to"),
+        ("depth = -1", "host.push.depth: -1 is no bound; give 0 to"),
         ('backoff = "soon"', "host.push.backoff: 'soon' is no duration"),
         ("dept = 3", "host.push.dept: unknown key; nearest is 'depth'"),
     ],

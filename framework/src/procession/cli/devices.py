@@ -24,6 +24,7 @@ ROLES: Mapping[str, str] = types.MappingProxyType(
         "caches": "cache",
         "codecs": "codec",
         "commitment_schemes": "commitment scheme",
+        "companions": "companion",
         "keys": "requests",
         "schedulers": "scheduler",
         "settings": "host table",

@@ -37,7 +37,7 @@ TERMINATED = 143  # as a shell says of SIGTERM
 MEANINGS: Mapping[int, str] = MappingProxyType(
     {
         OK: "done",
-        NO: "the answer is no: a replay differs, a check found problems",
+        NO: "the answer is no: a replay differs, a check found problems, a push could not deliver everything",
         USAGE: "the command was not understood",
         NOT_FOUND: "there is no such process, slot, message or path",
         BAD_INPUT: "a definition, a message or a path is wrong",

@@ -12,12 +12,12 @@ Rules
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import attrs
 
 from procession.errors import CacheError
@@ -59,15 +59,18 @@ SELECT COUNT(*), MAX(reason) FROM deliveries NATURAL JOIN tree WHERE state = 'pe
 _REPORT = """
 WITH RECURSIVE tree (process, slot, level) AS (VALUES (?, ?, 1) UNION
  SELECT target, target_slot, level + 1 FROM deliveries NATURAL JOIN tree WHERE target_slot IS NOT NULL AND level < ?)
-SELECT deliveries.* FROM deliveries NATURAL JOIN tree ORDER BY entry
+SELECT deliveries.* FROM deliveries NATURAL JOIN tree ORDER BY level, process, slot, entry LIMIT {most}
 """
 _REMEDY = "see to the disk, its space and its permissions; what is pending goes on when the kernel is opened again"
-_SAID: Final = {  # what SQLite says, by its primary code: our kind, our words, what to do
-    sqlite3.SQLITE_FULL: ("disk-full", "the disk is full", "make room; it goes on by itself"),
-    sqlite3.SQLITE_BUSY: ("locked", "another program holds it", "stop that program"),
-    sqlite3.SQLITE_CORRUPT: ("damaged", "damaged", "move it away, then push again what was on its way"),
-    sqlite3.SQLITE_NOTADB: ("foreign", "this is no list of deliveries", "move it away"),
-}
+_SAID: Final[Sequence[tuple[type[apsw.Error], str, str, str]]] = (  # what SQLite says: our kind, our words, what to do
+    (apsw.FullError, "disk-full", "the disk is full", "make room; it goes on by itself"),
+    (apsw.BusyError, "locked", "another program holds it", "stop that program"),
+    (apsw.LockedError, "locked", "another program holds it", "stop that program"),
+    (apsw.CorruptError, "damaged", "it is damaged", "move it away, then push again what was on its way"),
+    (apsw.NotADBError, "foreign", "this is no list of deliveries", "move it away"),
+)
+TOLD = 50_000  # rows of a tree that are told at once
+PATIENCE = 100  # milliseconds for another program to let go of the file
 
 
 @attrs.frozen
@@ -101,8 +104,9 @@ class Deliveries:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         with self._translated():
-            name = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+            flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+            self._db = apsw.Connection(str(path), flags=flags)
+            self._db.set_busy_timeout(PATIENCE)
             try:
                 self._prepare(read_only=read_only)
             except BaseException:
@@ -155,9 +159,12 @@ class Deliveries:
         return int(count), str(reason or "")
 
     def below(self, process: str, slot: int, levels: int) -> Mapping[tuple[str, int], Sequence[Delivery]]:
-        """Return the rows of a slot and of all that came of it, by process and slot, so many levels of them."""
+        """Return the rows of a slot and of all that came of it, by process and slot, so many levels of them.
+
+        A tree that is too large to be told at once ends in the middle, its deepest slots left out.
+        """
         found: dict[tuple[str, int], list[Delivery]] = {}
-        for row in self._rows(_REPORT, process, slot, levels):
+        for row in self._rows(_REPORT.format(most=TOLD), process, slot, levels):
             found.setdefault((row.process, row.slot), []).append(row)
         return found
 
@@ -176,27 +183,27 @@ class Deliveries:
         marks = (self._row("PRAGMA application_id")[0], self._row("PRAGMA user_version")[0])
         if marks == (0, 0) and not read_only and not self._row("SELECT COUNT(*) FROM sqlite_master")[0]:
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(_SCHEMA.format(application=APPLICATION, version=VERSION))
+            self._db.execute(_SCHEMA.format(application=APPLICATION, version=VERSION))
         elif marks != (APPLICATION, VERSION):
             what = f"its format is {marks[1]}, this program knows {VERSION}"
             raise self._error("foreign", what, "use the program that wrote it, or move it away")
         self._db.execute("PRAGMA synchronous = FULL")
 
     def _row(self, text: str, *values: object) -> Any:
-        with self._translated(), closing(self._db.execute(text, values)) as found:
-            return found.fetchone()
+        with self._translated():
+            return next(iter(self._db.execute(text, values)))
 
     def _rows(self, text: str, *values: object) -> Sequence[Delivery]:
-        with self._translated(), closing(self._db.execute(text, values)) as found:
-            return [Delivery(*row) for row in found]
+        with self._translated():
+            return [Delivery(*row) for row in self._db.execute(text, values)]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            raise self._error(*_SAID.get(code, ("io", str(error), _REMEDY))) from error
+        except apsw.Error as error:
+            said = next((words for kind, *words in _SAID if isinstance(error, kind)), ("io", str(error), _REMEDY))
+            raise self._error(*said) from error
 
     def _error(self, kind: str, what: str, remedy: str) -> CacheError:
         return CacheError(what, where=str(self._path), remedy=remedy, kind=kind)

@@ -12,18 +12,16 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from procession.messages import Message
 from procession_push.deliveries import STOPPED, Delivery
 from procession_push.settings import PushSettings
 
 
 def rows_of(
-    outbox: Delivery, entries: Mapping[int, Message], *, settings: PushSettings, spent: int, now: int
+    outbox: Delivery, targets: Mapping[int, str], *, settings: PushSettings, spent: int, now: int
 ) -> Iterator[Delivery]:
-    """Yield the rows of the entries of an outbox, for a push that took on ``spent`` others."""
-    for number, (index, entry) in enumerate(entries.items()):
+    """Yield the rows of the entries of an outbox, by index and target, for a push that took on ``spent`` others."""
+    for number, (index, target) in enumerate(targets.items()):
         kind = _over(outbox.depth, number, number + spent, settings)
-        target = entry.get("target")
         row = Delivery(
             process=outbox.process,
             slot=outbox.slot,
@@ -31,9 +29,9 @@ def rows_of(
             push=outbox.push,
             depth=outbox.depth - 1,
             due=now,
-            target=target if isinstance(target, str) else "",
+            target=target,
         )
-        yield row if not kind else _stopped(row, kind, settings, behind=len(entries) - number - 1)
+        yield row if not kind else _stopped(row, kind, settings, behind=len(targets) - number - 1)
         if kind == "fan-out":
             return
 

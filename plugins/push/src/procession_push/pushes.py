@@ -202,11 +202,11 @@ class Pushes:
 
     def _read(self, row: Delivery) -> None:
         """Put the entries of an outbox on the list."""
-        state = self._results(row)
+        targets = {index: _target(entry) for index, entry in outbox(self._results(row)).items()}
         with self._opened() as deliveries, deliveries.transaction():
             known = [old for old in deliveries.of_slot(row.process, row.slot) if _is_of(old, row.push)]
             spent = deliveries.count_of(row.push) - len(known)
-            deliveries.add(rows_of(row, outbox(state), settings=self.settings, spent=spent, now=self._now()))
+            deliveries.add(rows_of(row, targets, settings=self.settings, spent=spent, now=self._now()))
             self._settle(deliveries, attrs.evolve(row, state=DELIVERED, kind="", reason=""))
 
     def _send(self, row: Delivery) -> None:
@@ -251,6 +251,11 @@ class Pushes:
 def _is_of(row: Delivery, push: str) -> bool:
     """Tell whether a row is an entry that a push took on already."""
     return row.index > 0 and row.push == push and row.state != STOPPED
+
+
+def _target(entry: Message) -> str:
+    target = entry.get("target")
+    return target if isinstance(target, str) else ""
 
 
 def _place(row: Delivery) -> str:

@@ -19,6 +19,8 @@ from procession.requests import Advance
 from procession_push.deliveries import DELIVERED, FAILED, PENDING, Delivery
 from procession_push.pushes import LEVELS, Tree
 
+RESULTS = 256  # slots whose results are in one report
+
 # What the field says of an error that is no fault of this host, by kind; 503 where it is.
 STATUSES: Mapping[str, int] = MappingProxyType(
     {"no-target": 404, "unknown-process": 404, "not-found": 404, "conflict": 409, "too-large": 413, "message": 400}
@@ -28,20 +30,21 @@ REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-@attrs.frozen
+@attrs.define
 class Reporter:
-    """Make the report of a tree of deliveries."""
+    """Make the report of a tree of deliveries, with the results of so many slots in it."""
 
     processes: Advance
     tree: Tree
     timeout: float | None
+    results_left: int = RESULTS
 
     def report(self, process: str, slot: int, *, result_depth: int, level: int = 0) -> Message:
         """Return the report of a slot, with the results of so many levels."""
         place = {"process": process, "slot": slot}
-        if level == LEVELS:
+        rows = self.tree.get((process, slot))
+        if rows is None or level == LEVELS:
             return Message({**place, "more": f"/{process}/push&slot={slot}"})
-        rows = self.tree.get((process, slot), ())
         found: dict[str, Any] = {}
         if result_depth > 0 and any(row.index == 0 and row.state == DELIVERED for row in rows):
             found |= self._results(process, slot)
@@ -50,6 +53,9 @@ class Reporter:
         return Message({**found, **place})
 
     def _results(self, process: str, slot: int) -> Mapping[str, Any]:
+        self.results_left -= 1
+        if self.results_left < 0:
+            return {"more": f"/{process}/push&slot={slot}"}
         results = self.processes.compute(process, slot, key="results", timeout=self.timeout).get("results")
         return results if isinstance(results, Message) else {} if results is None else {"data": results}
 

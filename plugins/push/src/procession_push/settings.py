@@ -17,18 +17,15 @@ from procession.settings import HostSettings, seconds
 from procession.structuring import structured
 
 TABLE = "push"
-
-
-def _at_least(least: int) -> Any:
-    def check(settings: object, attribute: object, value: int) -> None:
-        if value < least:
-            raise ValueError(f"{value} is too few; give {least} or more")
-
-    return check
+MOST = (1 << 31) - 1  # of anything that is counted
 
 
 def _count(default: int, *, least: int = 1) -> Any:
-    return attrs.field(default=default, validator=_at_least(least))
+    def check(settings: object, attribute: object, value: int) -> None:
+        if not least <= value <= MOST:
+            raise ValueError(f"{value} is no bound; give {least} to {MOST}")
+
+    return attrs.field(default=default, validator=check)
 
 
 def _is_wait(settings: object, attribute: object, value: str) -> None:

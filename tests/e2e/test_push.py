@@ -32,7 +32,7 @@ def finished(data: Path, kind: type[Kernel] = Kernel) -> int:
     """Open a folder, let it finish what it finds there, and return how many messages came from processes."""
     with open_players(data, kind=kind) as kernel:
         players = [player(kernel, name) for name in ("one", "two")]
-        pushes: Pushes = kernel.companion("push@1.0")
+        pushes: Pushes = kernel.companions.get("push@1.0")
         pushes.wait(players[0].id, PUSHED, timeout=PATIENCE)
         came = [item for process in players for item in process.log(1) if "from-process" in item.message]
         assert (kind is Kernel) == (len(came) == len({item.message_id for item in came}))

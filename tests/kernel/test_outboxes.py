@@ -85,12 +85,12 @@ def test_what_is_delivered_follows_from_its_place() -> None:
 class Beside:
     """Work beside a kernel, and note how it went."""
 
-    def __init__(self, notes: list[str], kernel: Kernel, *, broken: bool = False) -> None:
+    def __init__(self, notes: list[str], kernel: Kernel, data: str, *, broken: bool = False) -> None:
         self.notes = notes
         self.kernel = kernel
         if broken:
             raise ComputeError("broken", kind="broken")
-        notes.append(f"open {kernel.site.data.name}")
+        notes.append(f"open {data}")
 
     def close(self) -> None:
         """Note whether the kernel still works."""
@@ -100,11 +100,11 @@ class Beside:
 class Provider:
     """Provide companions by name."""
 
-    def __init__(self, builders: Mapping[str, Callable[[Any], Any]]) -> None:
+    def __init__(self, builders: Mapping[str, Callable[[Any, Any], Any]]) -> None:
         self._builders = builders
 
     @hookimpl
-    def procession_companions(self) -> Mapping[str, Callable[[Any], Any]]:
+    def procession_companions(self) -> Mapping[str, Callable[[Any, Any], Any]]:
         """Provide them."""
         return self._builders
 
@@ -112,11 +112,13 @@ class Provider:
 def test_a_companion_is_closed_before_the_kernel(tmp_path: Path) -> None:
     """What works beside a kernel is built when it is open, and closed while it still is."""
     notes: list[str] = []
-    with sender(tmp_path, Provider({"beside@1.0": lambda kernel: Beside(notes, kernel)})) as kernel:
+    with sender(
+        tmp_path, Provider({"beside@1.0": lambda kernel, site: Beside(notes, kernel, site.data.name)})
+    ) as kernel:
         kernel.spawn()
-        assert isinstance(kernel.companion("beside@1.0"), Beside)
+        assert isinstance(kernel.companions.get("beside@1.0"), Beside)
         with pytest.raises(PluginError, match=r"nearest is 'beside@1\.0'"):
-            kernel.companion("besides@1.0")
+            kernel.companions.get("besides@1.0")
     assert ["open data", "close 0"] == notes
 
 
@@ -124,8 +126,8 @@ def test_a_companion_that_does_not_build_lets_everything_go(tmp_path: Path) -> N
     """Where a companion raises, the one before it is closed, and the data folder is free again."""
     notes: list[str] = []
     builders = {
-        "a@1.0": lambda kernel: Beside(notes, kernel),
-        "b@1.0": lambda kernel: Beside(notes, kernel, broken=True),
+        "a@1.0": lambda kernel, site: Beside(notes, kernel, site.data.name),
+        "b@1.0": lambda kernel, site: Beside(notes, kernel, site.data.name, broken=True),
     }
     with pytest.raises(ComputeError, match="broken"):
         sender(tmp_path, Provider(builders))

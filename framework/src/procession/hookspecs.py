@@ -14,7 +14,7 @@ import pluggy
 from procession.errors import ProcessionError
 from procession.requests import Keys
 from procession.results import Result
-from procession.roles import Codec, CommitmentScheme, Companion, Factory
+from procession.roles import Codec, CommitmentScheme, Companion, Factory, Site
 from procession.schedules import Assignment
 
 PROJECT = "procession"
@@ -137,14 +137,14 @@ def procession_settings() -> Mapping[str, type]:
 
 
 @hookspec
-def procession_companions() -> Mapping[str, Callable[[Any], Companion]]:
+def procession_companions() -> Mapping[str, Callable[[Any, Site], Companion]]:
     """Provide what works beside a kernel for as long as it is open.
 
     When: once, when a kernel is built.
     Arguments: none.
-    Returns: name@version -> builder(kernel) -> roles.Companion; it is built last and closed first.
+    Returns: name@version -> builder(kernel, site) -> roles.Companion; it is built last and closed first.
     Raises: whatever is raised is reported as a PluginError that names the distribution.
-    Order and determinism: built sorted by name; request devices of the kernel reach it by ``companion(name)``.
+    Order and determinism: built sorted by name; request devices of the kernel reach it by ``companions.get(name)``.
     Example: ``return {"push@1.0": Pushes}``
     """
     raise NotImplementedError

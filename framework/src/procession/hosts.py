@@ -122,6 +122,19 @@ def unknown_process(process: object) -> RequestError:
     )
 
 
+def unknown_message(process: str, message: str) -> RequestError:
+    """Return the error for a message that no slot of a process holds."""
+    text = f"no slot holds a message {message}"
+    return RequestError(text, where=f"process {process}", kind="unknown-message", facts={"process": process})
+
+
+def beyond_schedule(process: str, slot: int, head: int) -> RequestError:
+    """Return the error for a slot behind the head of a schedule."""
+    text = f"slot {slot} is beyond the schedule, whose head is slot {head}"
+    facts: dict[str, Any] = {"process": process, "slot": slot, "head": head}
+    return RequestError(text, where=f"process {process}", kind="beyond-schedule", facts=facts)
+
+
 def close_all(closing: Sequence[Callable[[], None]]) -> None:
     """Close everything, also after one that could not; raise what the first of those raised."""
     errors: list[Exception] = []

@@ -11,12 +11,13 @@ from typing import Any
 import attrs
 
 from procession import process as builtin
+from procession.companions import Companions
 from procession.definitions import Definition, definition_of, load_file
-from procession.errors import ConfigError, PluginError, RequestError
+from procession.errors import ConfigError, RequestError
 from procession.executors import Services
 from procession.faults import Faults
 from procession.foreign import submissions
-from procession.hosts import Host, close_all, unknown_process
+from procession.hosts import Host, beyond_schedule, close_all, unknown_message, unknown_process
 from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
 from procession.lines import Line
@@ -27,7 +28,7 @@ from procession.process import Compiled, compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
-from procession.roles import Companion, Scheduler, Site
+from procession.roles import Scheduler
 from procession.schedules import Assignment, Clock, Head, Submission, Tick
 from procession.settings import HostSettings, seconds
 from procession.workers import Workers
@@ -72,13 +73,8 @@ class Kernel:
         faults = Faults(self._host.site.data, workers.faults, read_only=read_only)
         self._workers = Workers(workers, faults)
         self._resolver = Resolver(self.registry.keys, self._message)
-        self._companions: dict[str, Companion] = {}
-        try:
-            for name, build in sorted(self.registry.table("companions").items()):
-                self._companions[name] = build(self)
-        except BaseException:
-            self.close()
-            raise
+        self.companions = Companions(self.registry)
+        self.companions.open(self, self._host.site)
 
     @classmethod
     def open(
@@ -113,8 +109,8 @@ class Kernel:
 
     def close(self) -> None:
         """Snapshot what runs, finish what is queued, and let go of the data folder."""
-        companions = [companion.close for companion in self._companions.values()]
-        close_all([*companions, lambda: close_all(self._workers.close()), self._host.close, self.registry.close])
+        behind = [self._host.close, self.registry.close]
+        close_all([self.companions.close, lambda: close_all([*self._workers.close(), *behind])])
 
     # -- processes
 
@@ -234,6 +230,11 @@ class Kernel:
             {"process": process, "slot": record.slot, "state": to_id(record.state_digest), "live-root": root}
         )
 
+    def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
+        """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
+        target, submission = delivery_of(self, process, slot, index, timeout=timeout)
+        return self._assign(self._host.scheduler_of(target), target, [submission])[0]
+
     def workers(self) -> list[Message]:
         """Return what is live or waited for: process, state, slot, head, lag, callers, bytes, snapshot, last error."""
         lines, faults = self._workers.lines(), self._workers.faults
@@ -260,9 +261,8 @@ class Kernel:
 
     def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
-        return replayed(
-            self._line(process).worker, self.head(process).slot if last is None else self._slot(process, last)
-        )
+        last = self.head(process).slot if last is None else self._slot(process, last)
+        return replayed(self._line(process).worker, last)
 
     def resolve(
         self,
@@ -276,24 +276,6 @@ class Kernel:
         """Return the value at a path, such as ``/ID/compute&slot=5/results/data``."""
         call = Call(self, method, body, timeout, idempotency_key)
         return self._resolver.resolve(parse(path, body if method == "GET" else None), call)
-
-    # -- beside the processes
-
-    @property
-    def site(self) -> Site:
-        """Return where this kernel works: its data folder, whether it may write, its clock."""
-        return self._host.site
-
-    def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
-        """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
-        target, submission = delivery_of(self, process, slot, index, timeout=timeout)
-        return self._assign(self._host.scheduler_of(target), target, [submission])[0]
-
-    def companion(self, name: str) -> Any:
-        """Return what works beside this kernel under a name; PluginError where nothing does."""
-        if name not in self._companions:
-            raise PluginError(self.registry.missing("companions", name), kind="unknown-device")
-        return self._companions[name]
 
     # -- inside
 
@@ -333,21 +315,15 @@ class Kernel:
 
     def _slot(self, process: str, at: int | str) -> int:
         if isinstance(at, str):
-            return self._slot_of_message(process, at)
+            slot = self._host.scheduler_of(process).find(process, at)
+            if slot is None:
+                raise unknown_message(process, at)
+            return slot
         head = self.head(process).slot
         _check_slot(at)
         if at > head:
-            text = f"slot {at} is beyond the schedule, whose head is slot {head}"
-            facts: dict[str, Any] = {"process": process, "slot": at, "head": head}
-            raise RequestError(text, where=f"process {process}", kind="beyond-schedule", facts=facts)
+            raise beyond_schedule(process, at, head)
         return at
-
-    def _slot_of_message(self, process: str, message: str) -> int:
-        slot = self._host.scheduler_of(process).find(process, message)
-        if slot is None:
-            text = f"no slot holds a message {message}"
-            raise RequestError(text, where=f"process {process}", kind="unknown-message", facts={"process": process})
-        return slot
 
     def _message(self, name: str) -> Message | None:
         try:

@@ -17,6 +17,13 @@ from procession.messages import Message
 from procession.schedules import Assignment, Head
 
 
+class Beside(Protocol):
+    """Find what works beside a kernel."""
+
+    def get(self, name: str) -> Any:
+        """Return what works under a name; PluginError where nothing does."""
+
+
 class Advance(Protocol):
     """Reach the processes of a kernel: all that request devices are given of it.
 
@@ -47,8 +54,9 @@ class Advance(Protocol):
     def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
         """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
 
-    def companion(self, name: str) -> Any:
-        """Return what works beside the kernel under a name; PluginError where nothing does."""
+    @property
+    def companions(self) -> Beside:
+        """Return what works beside the kernel."""
 
 
 @attrs.frozen

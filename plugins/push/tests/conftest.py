@@ -129,13 +129,14 @@ class Ground:
     """Hold a kernel and what it stands on."""
 
     kernel: Kernel
+    data: Path
     host: Host
     plugin: Plugin
 
     @property
     def pushes(self) -> Pushes:
         """Return what delivers."""
-        found: Pushes = self.kernel.companion(NAME)
+        found: Pushes = self.kernel.companions.get(NAME)
         return found
 
     def process(self, name: str, **keys: Any) -> Process:
@@ -185,6 +186,6 @@ def ground(tmp_path: Path) -> Iterator[Callable[..., Ground]]:
                 clock=clock or SteppingClock(),
                 **options,
             )
-            return Ground(stack.enter_context(kernel), given, plugin)
+            return Ground(stack.enter_context(kernel), tmp_path / "data", given, plugin)
 
         yield opened

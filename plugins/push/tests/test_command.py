@@ -21,7 +21,7 @@ class Shell:
 
     def __init__(self, on: Any) -> None:
         self._session = Session((on.host, on.plugin, procession_push), discover=False, clock=SteppingClock())
-        self._data = str(on.kernel.site.data)
+        self._data = str(on.data)
         on.kernel.close()
 
     def __call__(self, *words: str) -> tuple[int, list[str]]:

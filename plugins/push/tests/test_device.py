@@ -172,7 +172,7 @@ def test_a_process_that_is_not_here_is_not_pushed(ground: Opener) -> None:
 def test_without_what_delivers_nothing_is_pushed(ground: Opener) -> None:
     """A kernel without the companion of a name says so."""
     with pytest.raises(PluginError, match=r"nothing installed provides 'posh@1\.0'"):
-        ground().kernel.companion("posh@1.0")
+        ground().kernel.companions.get("posh@1.0")
 
 
 def _until(look: Callable[[], Any]) -> Any:

@@ -319,7 +319,7 @@ def test_nothing_is_made_for_a_kernel_that_pushes_nothing(ground: Opener) -> Non
     """Without a push there is no list and no thread."""
     on = ground()
     on.process("one").now()
-    assert not (on.kernel.site.data / FILE).exists()
+    assert not (on.data / FILE).exists()
     assert [] == [thread.name for thread in threading.enumerate() if "push" in thread.name]
 
 
@@ -370,7 +370,7 @@ def test_a_list_that_does_not_open_stops_pushes_alone(ground: Opener, content: b
     on.pushes.push(one.id, 0)
     on.pushes.wait(one.id, 0, timeout=PATIENCE)
     on.kernel.close()
-    _spoil(on.kernel.site.data / FILE, content)
+    _spoil(on.data / FILE, content)
     later = ground(host=on.host)
     assert ["foreign"] == [error.kind for error in later.plugin.failed]
     with pytest.raises(CacheError, match="move it away"):

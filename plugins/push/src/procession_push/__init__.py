@@ -9,6 +9,7 @@ import click
 from procession.hookspecs import hookimpl
 from procession.kernel import Kernel
 from procession.requests import Keys
+from procession.roles import Site
 from procession_push import device
 from procession_push.pushes import NAME, Pushes
 from procession_push.settings import TABLE, PushSettings
@@ -23,7 +24,7 @@ def procession_keys() -> Mapping[str, Keys]:
 
 
 @hookimpl
-def procession_companions() -> Mapping[str, Callable[[Kernel], Pushes]]:
+def procession_companions() -> Mapping[str, Callable[[Kernel, Site], Pushes]]:
     """Provide what delivers."""
     return {NAME: Pushes}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from procession import process
 from procession.errors import RequestError
+from procession.hosts import beyond_schedule
 from procession.messages import Message
 from procession.requests import Keys, Request
 from procession_push.pushes import NAME, Pushes, Tree
@@ -70,7 +71,7 @@ def _report(request: Request, tree: Tree, place: Mapping[str, Any]) -> Message:
 
 
 def _pushes(request: Request) -> Pushes:
-    found: Pushes = request.processes.companion(NAME)
+    found: Pushes = request.processes.companions.get(NAME)
     return found
 
 
@@ -78,9 +79,7 @@ def _place(request: Request, name: str, slot: int) -> dict[str, Any]:
     """Return the process, the slot and the id of its message. RequestError where the schedule does not go that far."""
     head = request.processes.head(name)
     if slot > head.slot:
-        text = f"slot {slot} is beyond the schedule, whose head is slot {head.slot}"
-        facts: dict[str, Any] = {"process": name, "slot": slot, "head": head.slot}
-        raise RequestError(text, where=f"process {name}", kind="beyond-schedule", facts=facts)
+        raise beyond_schedule(name, slot, head.slot)
     (assignment,) = request.processes.read(name, slot, slot)
     return {"process": name, "slot": slot, "id": assignment.message_id}
 

@@ -23,6 +23,7 @@ from procession.errors import CacheError, ComputeError, ProcessionError, Request
 from procession.kernel import Kernel
 from procession.messages import Message
 from procession.results import outbox
+from procession.roles import Site
 from procession.settings import seconds
 from procession_push.deliveries import DELIVERED, FAILED, FILE, PENDING, STOPPED, Deliveries, Delivery
 from procession_push.limits import rows_of
@@ -41,10 +42,11 @@ log = logging.getLogger("procession.push")
 class Pushes:
     """Deliver the outboxes of a kernel by a few threads. Safe to call from many threads."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, site: Site) -> None:
         self.settings = push_settings(kernel.settings)
         self._kernel = kernel
-        self._path = kernel.site.data / FILE
+        self._site = site
+        self._path = site.data / FILE
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)  # told when there is something to do
         self._done = threading.Condition(self._lock)  # told when a push has nothing left to do
@@ -105,7 +107,7 @@ class Pushes:
 
     def _resume(self) -> None:
         """Go on with what an earlier program left. A list that does not open is told of, and refuses pushes alone."""
-        if self._kernel.site.read_only or not self._path.exists():
+        if self._site.read_only or not self._path.exists():
             return
         try:
             with self._opened() as deliveries:
@@ -121,11 +123,11 @@ class Pushes:
             if self._ended is not None:
                 raise self._ended.with_traceback(None)
             if self._list is None:
-                self._list = Deliveries(self._path, read_only=self._kernel.site.read_only)
+                self._list = Deliveries(self._path, read_only=self._site.read_only)
             yield self._list
 
     def _check_room(self, deliveries: Deliveries) -> None:
-        if self._kernel.site.read_only:
+        if self._site.read_only:
             remedy = "push where it is written to"
             raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
         if deliveries.pending() >= self.settings.queue:
@@ -245,7 +247,7 @@ class Pushes:
         self._kernel.registry.watch("procession_failed", process="", slot=None, error=error)
 
     def _now(self) -> int:
-        return self._kernel.site.clock().timestamp
+        return self._site.clock().timestamp
 
 
 def _is_of(row: Delivery, push: str) -> bool:

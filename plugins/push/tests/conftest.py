@@ -106,6 +106,7 @@ class Plugin:
         self.pushed: list[tuple[str, int, int, int]] = []
         self.failed: list[ProcessionError] = []
         self.on_failure: Callable[[ProcessionError], None] = lambda error: None
+        self.on_delivery: Callable[[], None] = lambda: None
 
     @hookimpl
     def procession_stages(self) -> Mapping[str, Factory]:
@@ -116,6 +117,7 @@ class Plugin:
     def procession_pushed(self, process: str, slot: int, index: int, assignment: Assignment) -> None:
         """Note where an entry went."""
         self.pushed.append((process, slot, index, assignment.slot))
+        self.on_delivery()
 
     @hookimpl
     def procession_failed(self, process: str, slot: int | None, error: ProcessionError) -> None:

@@ -315,6 +315,31 @@ def test_a_close_waits_so_long(ground: Opener, host: Any) -> None:
     assert ["x"] == later.told(later.process("two"))
 
 
+def test_who_watches_may_end_it(ground: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    """A plugin that closes the kernel when it is told of a delivery ends it well, and the delivery is on the list."""
+    on = ground()
+    one, two = on.process("one"), on.process("two")
+    closed = threading.Event()
+    on.plugin.on_delivery = lambda: (on.kernel.close(), closed.set())
+    one.schedule({"send": [{"target": two.id, "data": 1}, {"target": two.id, "data": 2}]})
+    on.pushes.push(one.id, 1)
+    assert closed.wait(PATIENCE)
+    assert "" == caplog.text
+    later = ground(host=on.host)
+    later.pushes.wait(one.id, 1, timeout=PATIENCE)
+    assert [1, 2] == later.told(later.process("two"))
+
+
+def test_who_only_reads_makes_no_list(ground: Opener) -> None:
+    """A kernel that is read only refuses a push where nobody pushed before, and makes no file for it."""
+    on = ground()
+    one = on.process("one")
+    reader = ground(host=on.host, read_only=True)
+    with pytest.raises(CacheError, match="read only"):
+        reader.pushes.push(one.id, 0)
+    assert not (on.data / FILE).exists()
+
+
 def test_nothing_is_made_for_a_kernel_that_pushes_nothing(ground: Opener) -> None:
     """Without a push there is no list and no thread."""
     on = ground()

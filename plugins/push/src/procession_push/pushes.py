@@ -61,9 +61,14 @@ class Pushes:
 
         ``depth`` may be less than the host's. What was delivered keeps its slot, what failed is tried again.
         """
+        if self._site.read_only:
+            remedy = "push where it is written to"
+            raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
         most = self.settings.depth
         with self._opened() as deliveries:
-            self._check_room(deliveries)
+            if deliveries.pending() >= self.settings.queue:
+                what = f"{self.settings.queue} deliveries are waiting"
+                raise ComputeError(what, where="push", remedy="ask again later", kind="busy")
             row = Delivery(process, slot, 0, f"{process}/{slot}", most if depth is None else min(depth, most))
             with deliveries.transaction():
                 deliveries.add([attrs.evolve(row, due=self._now())])
@@ -97,7 +102,7 @@ class Pushes:
             self._work.notify_all()
             self._done.notify_all()
         end = time.monotonic() + seconds(self.settings.drain_timeout)
-        for thread in self._threads:
+        for thread in set(self._threads) - {threading.current_thread()}:  # one that watches may close the kernel
             thread.join(max(0.0, end - time.monotonic()))
         with self._lock:
             if self._list is not None:
@@ -125,14 +130,6 @@ class Pushes:
             if self._list is None:
                 self._list = Deliveries(self._path, read_only=self._site.read_only)
             yield self._list
-
-    def _check_room(self, deliveries: Deliveries) -> None:
-        if self._site.read_only:
-            remedy = "push where it is written to"
-            raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
-        if deliveries.pending() >= self.settings.queue:
-            what = f"{self.settings.queue} deliveries are waiting"
-            raise ComputeError(what, where="push", remedy="ask again later", kind="busy")
 
     # -- the threads
 

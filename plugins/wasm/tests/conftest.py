@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -18,6 +19,7 @@ from procession_wasm.options import WasmOptions
 from procession_wasm.stage import WasmStage, build_stage
 
 IMAGE = "guest"
+ANOTHER = "another"  # image of the same test
 START = 1_700_000_000_000
 
 Answers = Mapping[str, ImportFunction] | Callable[[str, str, FunctionType], ImportFunction | NotHandled]
@@ -37,11 +39,18 @@ def assignment_of(slot: int, message: Mapping[str, Any]) -> Assignment:
     )
 
 
-def binding_of(content: bytes, answers: Answers, output_prefix: str = "", devices: Sequence[Any] = ()) -> Binding:
+def binding_of(
+    content: bytes,
+    answers: Answers,
+    output_prefix: str = "",
+    devices: Sequence[Any] = (),
+    *,
+    slot_seconds: float = math.inf,
+) -> Binding:
     """Return the place of a stage in a stack of devices: its image is some bytes, its imports are answered so."""
 
     def blob(wanted: str) -> bytes:
-        if wanted != IMAGE:
+        if wanted not in (IMAGE, ANOTHER):
             raise RequestError("not there", where=f"bytes {wanted}", kind="missing-blob")
         return content
 
@@ -65,6 +74,7 @@ def binding_of(content: bytes, answers: Answers, output_prefix: str = "", device
         blob=blob,
         imports=imports,
         member=member,
+        slot_seconds=slot_seconds,
     )
 
 
@@ -129,8 +139,11 @@ def stage(images: Images) -> Iterator[Callable[..., WasmStage]]:
         ) -> WasmStage:
             content = content.encode() if isinstance(content, str) else content
             devices = options.pop("devices", ())
+            seconds = options.pop("slot_seconds", math.inf)
             options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-            binding = binding_of(content, {} if answers is None else answers, output_prefix, devices)
+            binding = binding_of(
+                content, {} if answers is None else answers, output_prefix, devices, slot_seconds=seconds
+            )
             made = build_stage(images, WasmOptions(**{"image": Blob(IMAGE), **options}), binding)
             stack.callback(made.close)
             made.check()

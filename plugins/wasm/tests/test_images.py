@@ -11,7 +11,7 @@ import wasmtime
 from procession.errors import RequestError
 from procession.roles import FunctionType
 from procession_wasm import binary, images
-from procession_wasm.images import Images, compile_image, fingerprint
+from procession_wasm.images import Images, fingerprint
 
 EVERYTHING = """(module
   (type $unused (func (param i32 i64 f32 f64 v128 externref) (result i32 i64)))
@@ -99,7 +99,7 @@ def test_computed_places_fill_everything() -> None:
 def test_an_image_that_cannot_serve_is_refused(content: str | bytes, what: str) -> None:
     """An image that is no module, or that a snapshot could not hold, is refused in one line with its id."""
     with pytest.raises(RequestError) as refused:
-        compile_image("an id", content.encode() if isinstance(content, str) else content)
+        Images().compiled("an id", content.encode() if isinstance(content, str) else content)
     assert "bad-image" == refused.value.kind
     assert "wasm-64@1.0 image an id" == refused.value.where
     assert what in refused.value.what
@@ -119,7 +119,7 @@ def test_an_image_that_cannot_serve_is_refused(content: str | bytes, what: str) 
 def test_a_broken_text_is_told_by_its_cause(content: bytes, reason: str) -> None:
     """What the parser says is told, not the line that it quotes."""
     with pytest.raises(RequestError) as refused:
-        compile_image("an id", content)
+        Images().compiled("an id", content)
     assert refused.value.what.endswith(f": {reason}")
 
 
@@ -133,7 +133,7 @@ def test_an_image_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image above the bound is refused before it is looked at."""
     monkeypatch.setattr(images, "MAX_BYTES", 10)
     with pytest.raises(RequestError, match="11 bytes, at most 10"):
-        compile_image("an id", b"\0" * 11)
+        Images().compiled("an id", b"\0" * 11)
 
 
 def test_a_missing_image_is_refused(stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

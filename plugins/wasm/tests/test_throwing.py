@@ -9,7 +9,7 @@ import pytest
 
 from procession.errors import RequestError
 from procession_wasm import shims
-from procession_wasm.images import compile_image
+from procession_wasm.images import Images
 
 JUMPS = """(module
   (type $inner (func (param i32) (result i64)))
@@ -118,7 +118,7 @@ def test_other_stages_are_asked_first(drive: Callable[..., Any]) -> None:
 
 def test_shims_are_small_modules() -> None:
     """Both shims are modules of their own, also for a guest that needs neither."""
-    throwing = shims.throwing_of(compile_image("an id", jumps("i32").encode()).shape)
+    throwing = shims.throwing_of(Images().compiled("an id", jumps("i32").encode()).shape)
     assert ("stackSave", "stackRestore", "i32", False) == (
         throwing.save,
         throwing.restore,

@@ -97,20 +97,25 @@ class Shape:
 
 def shape_of(content: bytes) -> Shape:
     """Return what a module says about itself."""
-    sections = dict(_sections(content))  # only custom sections repeat, and they are not looked at
-    types = _list(sections.get(1), _function_type)
-    imports = tuple(_list(sections.get(2), lambda reader: _import(reader, types)))
-    own = [types[index] for index in _list(sections.get(3), Reader.unsigned)]
+    found = dict(sections(content))  # only custom sections repeat, and they are not looked at
+    types = types_of(content)
+    imports = tuple(_list(found.get(2), lambda reader: _import(reader, types)))
+    own = [types[index] for index in _list(found.get(3), Reader.unsigned)]
     return Shape(
         imports=imports,
         types=tuple([wanted.type for wanted in imports if wanted.type is not None] + own),
-        tables=tuple(_list(sections.get(4), _table)),
-        memories=tuple(_list(sections.get(5), _limits)),
-        globals=tuple(_list(sections.get(6), _global)),
-        exports=dict(_list(sections.get(7), _export)),
-        segments=tuple(_list(sections.get(11), _segment)),
-        start=Reader(sections[8]).unsigned() if 8 in sections else None,
+        tables=tuple(_list(found.get(4), _table)),
+        memories=tuple(_list(found.get(5), _limits)),
+        globals=tuple(_list(found.get(6), _global)),
+        exports=dict(_list(found.get(7), _export)),
+        segments=tuple(_list(found.get(11), _segment)),
+        start=Reader(found[8]).unsigned() if 8 in found else None,
     )
+
+
+def types_of(content: bytes) -> list[FunctionType]:
+    """Return all function types of a module, those of blocks among them."""
+    return _list(dict(sections(content)).get(1), _function_type)
 
 
 def opened(content: bytes, shape: Shape) -> bytes:
@@ -122,10 +127,8 @@ def opened(content: bytes, shape: Shape) -> bytes:
     added += [(f"global:{index}", 3, index) for index, _ in shape.mutable_globals()]
     added += [("start", 0, shape.start)] if shape.start is not None else []
     rows = [_named(f"{RESERVED}{name}") + bytes([kind]) + unsigned(index) for name, kind, index in added]
-    sections = [(number, body) for number, body in _sections(content) if number not in (_CUSTOM, _START)]
-    return MAGIC + b"".join(
-        bytes([number]) + unsigned(len(body)) + body for number, body in _with_exports(sections, rows)
-    )
+    kept = [(number, body) for number, body in sections(content) if number not in (_CUSTOM, _START)]
+    return MAGIC + b"".join(bytes([number]) + unsigned(len(body)) + body for number, body in _with_exports(kept, rows))
 
 
 def unsigned(number: int) -> bytes:
@@ -181,19 +184,27 @@ class Reader:
         """Return the next name."""
         return self.take(self.unsigned()).decode()
 
+    def value_type(self) -> str:
+        """Return the next value type; every reference is called so."""
+        code = self.byte()
+        if code in _TYPED_REFERENCES:
+            self.signed()
+        return _VALUE_TYPES.get(code, "reference")
 
-def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
+
+def sections(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and body of each section."""
     reader = Reader(content, len(MAGIC))
     while reader.at < len(content):
         number = reader.byte()
         yield number, reader.take(reader.unsigned())
 
 
-def _with_exports(sections: list[tuple[int, bytes]], rows: list[bytes]) -> list[tuple[int, bytes]]:
-    present = Reader(dict(sections).get(_EXPORTS, b"\0"))
+def _with_exports(kept: list[tuple[int, bytes]], rows: list[bytes]) -> list[tuple[int, bytes]]:
+    present = Reader(dict(kept).get(_EXPORTS, b"\0"))
     count = present.unsigned()
     body = unsigned(count + len(rows)) + present.content[present.at :] + b"".join(rows)
-    others = [section for section in sections if section[0] != _EXPORTS]
+    others = [section for section in kept if section[0] != _EXPORTS]
     return sorted([*others, (_EXPORTS, body)], key=lambda section: _ORDER.index(section[0]))
 
 
@@ -210,15 +221,8 @@ def _list(body: bytes | None, read: Callable[[Reader], T]) -> list[T]:
 
 def _function_type(reader: Reader) -> FunctionType:
     reader.byte()  # 0x60: with garbage collection off there are no other types
-    params = tuple([_value_type(reader) for _ in range(reader.unsigned())])
-    return FunctionType(params, tuple([_value_type(reader) for _ in range(reader.unsigned())]))
-
-
-def _value_type(reader: Reader) -> str:
-    code = reader.byte()
-    if code in _TYPED_REFERENCES:
-        reader.signed()
-    return _VALUE_TYPES.get(code, "reference")
+    params = tuple([reader.value_type() for _ in range(reader.unsigned())])
+    return FunctionType(params, tuple([reader.value_type() for _ in range(reader.unsigned())]))
 
 
 def _import(reader: Reader, types: list[FunctionType]) -> Import:
@@ -237,12 +241,12 @@ def _limits(reader: Reader) -> Limits:
 
 
 def _table(reader: Reader) -> Limits:
-    _value_type(reader)
+    reader.value_type()
     return _limits(reader)
 
 
 def _global_type(reader: Reader) -> tuple[str, bool]:
-    return _value_type(reader), reader.byte() == 1
+    return reader.value_type(), reader.byte() == 1
 
 
 def _global(reader: Reader) -> tuple[str, bool]:

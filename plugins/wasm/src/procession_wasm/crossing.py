@@ -25,7 +25,14 @@ _TYPES: dict[str, Callable[[], wasmtime.ValType]] = {
     "f64": wasmtime.ValType.f64,
 }
 _NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
-_STOPPED = b"a host function stopped the guest"
+_STOPPED = b"the host stopped the guest"
+_EPOCH_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_size_t,
+    ctypes.POINTER(ffi.wasmtime_context_t),
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint64),
+    ctypes.POINTER(ctypes.c_uint8),
+)
 
 
 class Crossing:
@@ -53,9 +60,26 @@ class Crossing:
         ffi.wasmtime_func_new(context, declared.ptr(), callback, None, _NO_FINALIZER, ctypes.byref(made))
         return wasmtime.Func._from_raw(made)
 
+    def watch(self) -> None:
+        """Have the guest look at its allowance whenever the engine's epoch went on."""
+        callback = _EPOCH_CALLBACK(self._epoch_callback)
+        self._kept.append(callback)
+        ffi.wasmtime_store_epoch_deadline_callback(self._store.ptr(), callback, None, _NO_FINALIZER)
+        self._store.set_epoch_deadline(1)
+
     def close(self) -> None:
         """Forget the functions; the store must be closed before."""
         self._kept.clear()
+
+    def _epoch_callback(self, context: object, data: object, delta: Any, kind: object) -> int:
+        delta[0] = 1
+        try:
+            if self._guest.allowance is not None:
+                self._guest.allowance.check()
+        except BaseException as error:  # noqa: BLE001  # C takes no exception: it is raised where the guest was called
+            self._raised = error
+            return _error()
+        return 0
 
     def _callback(self, answer: ImportFunction, kind: FunctionType) -> Callable[..., int]:
         guest, params, result = self._guest, kind.params, kind.results[0] if kind.results else ""
@@ -88,3 +112,8 @@ def _converted(value: int | float | None, kind: str) -> int | float:
 def _trap() -> int:
     trap = ffi.wasmtime_trap_new(ctypes.create_string_buffer(_STOPPED), len(_STOPPED))
     return ctypes.cast(trap, ctypes.c_void_p).value or 0
+
+
+def _error() -> int:
+    error = ffi.wasmtime_error_new(ctypes.create_string_buffer(_STOPPED))
+    return ctypes.cast(error, ctypes.c_void_p).value or 0

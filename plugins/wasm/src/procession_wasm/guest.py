@@ -7,6 +7,7 @@ from procession.roles import Guest as GuestRole
 from procession.schedules import Assignment
 from procession_wasm.faults import GuestError, out_of_bounds
 from procession_wasm.memory import LinearMemory
+from procession_wasm.watches import Allowance
 
 CALL_FUEL = 10_000  # of a host call: about as many instructions take as long
 BYTES_A_FUEL = 8  # moved by a host call
@@ -23,6 +24,7 @@ class Guest(GuestRole):
 
     def __init__(self) -> None:
         self.memory: LinearMemory | None = None
+        self.allowance: Allowance | None = None
         self._left = 0
 
     def enter(self, state: Message, assignment: Assignment, fuel: int) -> None:

@@ -7,19 +7,28 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any, TypeVar
 
 import attrs
 import wasmtime
 
 from procession.errors import RequestError
-from procession_wasm import binary, shims
+from procession_wasm import binary, bounds, shims
 from procession_wasm.binary import Limits, Shape
+from procession_wasm.compiler import configured
+from procession_wasm.compiling import UnfitError, child
+from procession_wasm.watches import Watch
 
 MAX_BYTES = 64 << 20  # of an image, as text or binary
 MAX_GLOBALS = 256  # mutable ones: they are read by one call with a result each
 STACK_BYTES = 1 << 20
 TABLE_ELEMENTS = 1_000_000  # of a table, grown or not
 KEPT = 4  # compiled images of a kernel; one more drops the one used longest ago
+KEPT_REFUSALS = 64  # of images that it would take as long again to refuse
+COMPILERS = 2  # at once
+TURNS = 64  # images that may wait for their own compiler apart from each other
+
+T = TypeVar("T")
 
 _QUOTED = re.compile(r"\d* *\|")  # a line of the text itself, or a mark below it
 
@@ -28,6 +37,7 @@ _SWITCHES: Mapping[str, bool] = {
     "wasm_exceptions": True,
     "wasm_simd": True,
     "consume_fuel": True,
+    "epoch_interruption": True,
     "cranelift_nan_canonicalization": True,
     "wasm_threads": False,
     "wasm_relaxed_simd": False,
@@ -40,16 +50,22 @@ _SWITCHES: Mapping[str, bool] = {
     "wasm_component_model": False,
     "memory_init_cow": False,  # it would hold a file open for each image
 }
+ASKED: Mapping[str, Any] = {"switches": _SWITCHES, "stack": STACK_BYTES}
 
 
 @attrs.frozen
 class Image:
-    """Hold a compiled module, what it says about itself, and the engine it belongs to."""
+    """Hold a compiled module, what it says about itself, and the watch over its guests."""
 
     id: str
-    engine: wasmtime.Engine
+    watch: Watch
     module: wasmtime.Module
     shape: Shape
+
+    @property
+    def engine(self) -> wasmtime.Engine:
+        """Return the engine that it belongs to."""
+        return self.watch.engine
 
     @property
     def memory(self) -> Limits | None:
@@ -62,16 +78,49 @@ class Images:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._turns = [threading.Lock() for _ in range(TURNS)]
+        self._compilers = threading.BoundedSemaphore(COMPILERS)
+        self._watch: Watch | None = None
         self._images: OrderedDict[str, Image] = OrderedDict()
+        self._unfit: OrderedDict[str, str] = OrderedDict()
 
     def compiled(self, image_id: str, content: bytes) -> Image:
         """Return the image of these bytes; RequestError (kind ``bad-image``) says what is wrong with them."""
-        with self._lock:
-            image = self._images.pop(image_id, None) or compile_image(image_id, content)
-            self._images[image_id] = image
-            while len(self._images) > KEPT:
-                self._images.popitem(last=False)
+        with self._turns[hash(image_id) % TURNS]:
+            image = self._known(image_id)
+            if image is None:
+                with self._compilers:
+                    image = self._made(image_id, content)
+            with self._lock:
+                _keep(self._images, image_id, image, KEPT)
             return image
+
+    def _known(self, image_id: str) -> Image | None:
+        with self._lock:
+            if image_id in self._unfit:
+                raise bad_image(image_id, self._unfit[image_id])
+            return self._images.pop(image_id, None)
+
+    def _made(self, image_id: str, content: bytes) -> Image:
+        try:
+            return compile_image(self._watching(), image_id, content)
+        except UnfitError as error:
+            if error.lasting:
+                with self._lock:
+                    _keep(self._unfit, image_id, str(error), KEPT_REFUSALS)
+            raise bad_image(image_id, str(error)) from error
+
+    def _watching(self) -> Watch:
+        with self._lock:
+            if self._watch is None:
+                self._watch = Watch(wasmtime.Engine(configured(wasmtime.Config(), ASKED)))
+            return self._watch
+
+
+def _keep(table: OrderedDict[str, T], key: str, value: T, most: int) -> None:
+    table[key] = value
+    while len(table) > most:
+        table.popitem(last=False)
 
 
 def fingerprint() -> dict[str, str]:
@@ -81,20 +130,48 @@ def fingerprint() -> dict[str, str]:
     return {"wasmtime": version("wasmtime"), "flags": " ".join(flags)}
 
 
-def compile_image(image_id: str, content: bytes) -> Image:
-    """Return the compiled image of a WASM binary or a WAT text."""
+def compile_image(watch: Watch, image_id: str, content: bytes) -> Image:
+    """Return the compiled image of a WASM binary or a WAT text.
+
+    Raises UnfitError where a child could not compile it within its limits.
+    """
     if len(content) > MAX_BYTES:
         raise bad_image(image_id, f"{len(content)} bytes, at most {MAX_BYTES} are taken")
     try:
-        binary_form = content if content[:4] == binary.MAGIC[:4] else bytes(wasmtime.wat2wasm(content))
-        engine = wasmtime.Engine(_config())
-        wasmtime.Module.validate(engine, binary_form)
-        shape = binary.shape_of(binary_form)
-        _check_shape(image_id, shape)
-        return Image(image_id, engine, wasmtime.Module(engine, binary.opened(binary_form, shape)), shape)
+        if len(content) <= bounds.SIMPLE_BYTES:
+            image = _compiled_here(watch, image_id, content)
+            if image is not None:
+                return image
+        with child(ASKED, MAX_BYTES) as compiler:
+            binary_form = compiler.ask(content)
+            shape = _checked(image_id, binary_form)
+            artefact = compiler.ask(binary.opened(binary_form, shape))
+        return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape)
     except (wasmtime.WasmtimeError, IndexError, KeyError, UnicodeDecodeError) as error:
         what = f"neither a WASM module nor WAT text that this device runs: {_reason(error)}"
         raise bad_image(image_id, what, "give the path of a .wasm or .wat file") from error
+
+
+def _compiled_here(watch: Watch, image_id: str, content: bytes) -> Image | None:
+    binary_form = content if content[:4] == binary.MAGIC[:4] else bytes(wasmtime.wat2wasm(content))
+    if len(binary_form) > bounds.SIMPLE_BYTES:
+        return None
+    wasmtime.Module.validate(watch.engine, binary_form)
+    if not bounds.is_simple(binary_form):
+        return None
+    shape = _checked(image_id, binary_form)
+    return Image(image_id, watch, wasmtime.Module(watch.engine, binary.opened(binary_form, shape)), shape)
+
+
+def _checked(image_id: str, binary_form: bytes) -> Shape:
+    excess = bounds.excess_of(binary_form)
+    if excess:
+        raise bad_image(image_id, f"the module holds {excess}")
+    shape = binary.shape_of(binary_form)
+    if bounds.longest_name(shape) > bounds.MOST_NAME:
+        raise bad_image(image_id, f"the module holds a name of more than {bounds.MOST_NAME} characters")
+    _check_shape(image_id, shape)
+    return shape
 
 
 def bad_image(image_id: str, what: str, remedy: str = "") -> RequestError:
@@ -102,14 +179,6 @@ def bad_image(image_id: str, what: str, remedy: str = "") -> RequestError:
     return RequestError(
         what, where=f"wasm-64@1.0 image {image_id}", remedy=remedy, kind="bad-image", facts={"image": image_id}
     )
-
-
-def _config() -> wasmtime.Config:
-    config = wasmtime.Config()
-    for name, value in _SWITCHES.items():
-        setattr(config, name, value)
-    config.max_wasm_stack = STACK_BYTES
-    return config
 
 
 def _check_shape(image_id: str, shape: Shape) -> None:

@@ -18,6 +18,7 @@ from procession_wasm.guest import Guest
 from procession_wasm.images import TABLE_ELEMENTS, Image
 from procession_wasm.linking import Links
 from procession_wasm.memory import LinearMemory
+from procession_wasm.watches import Allowance
 
 Extern: TypeAlias = (
     "wasmtime.Func | wasmtime.Table | wasmtime.Memory | wasmtime.SharedMemory | wasmtime.Global | wasmtime.Tag"
@@ -48,6 +49,7 @@ class Instance:
         self._store.set_fuel(_OWN_FUEL)  # the engine takes some to link
         self._guest = Guest()
         self._crossing = Crossing(self._store, self._guest)
+        self._crossing.watch()
         try:
             self._exports, self._ledger = self._linked(links)
         except wasmtime.Trap as trap:
@@ -59,12 +61,17 @@ class Instance:
             self.memory = LinearMemory(self._store, memory, limits=image.memory, limit=memory_limit)
             self._guest.memory = self.memory
 
-    def enter(self, state: Message, assignment: Assignment, fuel: int) -> None:
+    def enter(self, state: Message, assignment: Assignment, *, fuel: int, allowance: Allowance) -> None:
         """Begin a slot: what imports will see, and what may be spent."""
         self._guest.enter(state, assignment, fuel)
+        self._guest.allowance = allowance
         self._store.set_fuel(fuel)
         if self.memory is not None:
             self.memory.growth_refused = False
+
+    def leave(self) -> None:
+        """End the guest's own work: what the host does with it after takes none of its time."""
+        self._guest.allowance = None
 
     @property
     def state(self) -> Message:

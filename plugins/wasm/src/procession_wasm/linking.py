@@ -14,6 +14,8 @@ from procession_wasm.binary import NUMERIC, Import
 from procession_wasm.images import Image, bad_image
 from procession_wasm.shims import Throwing
 
+MOST_CAUGHT = 256  # imports that call back into the guest and catch what it throws
+
 _WASI = "wasi@1.0"
 
 
@@ -47,6 +49,8 @@ def links_of(image: Image, imports: Answerer, devices: Container[str] = ()) -> L
             missing.append(wanted)
     if missing:
         raise _unanswered(image, missing, devices)
+    if len(caught) > MOST_CAUGHT:
+        raise bad_image(image.id, f"it imports {len(caught)} functions that catch, where {MOST_CAUGHT} are taken")
     return _linked(image, answers, caught, throwing if caught else None)
 
 
@@ -77,6 +81,8 @@ def _unanswered(image: Image, missing: Sequence[Import], devices: Container[str]
 
 
 def _shown(wanted: Import) -> str:
+    name = f"{wanted.module:.100}.{wanted.name:.100}"
+    name = name if name.isprintable() else ascii(name)
     if wanted.type is None:
-        return f"{wanted.module}.{wanted.name} (a {wanted.kind})"
-    return f"{wanted.module}.{wanted.name}({', '.join(wanted.type.params)})"
+        return f"{name} (a {wanted.kind})"
+    return f"{name}({', '.join(wanted.type.params)})"

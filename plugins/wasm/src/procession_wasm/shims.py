@@ -26,6 +26,7 @@ VERSION = "1"
 TABLE = "__indirect_function_table"
 THROW = "_emscripten_throw_longjmp"
 SET_THREW = "setThrew"
+MOST_LANES = 32  # of a function that is called and caught
 LEDGER_LANES = {"v128": 2}
 SAVE = ("emscripten_stack_get_current", "stackSave")
 RESTORE = ("_emscripten_stack_restore", "stackRestore")
@@ -78,7 +79,8 @@ def is_answered(wanted: Import, throwing: Throwing | None) -> bool:
         return False
     if wanted.name == THROW:
         return kind == FunctionType((), ())
-    numeric = NUMERIC.issuperset(kind.params + kind.results)
+    lanes = kind.params + kind.results
+    numeric = NUMERIC.issuperset(lanes) and len(lanes) <= MOST_LANES
     return wanted.name.startswith("invoke_") and kind.params[:1] == (throwing.pointer,) and numeric
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from procession.errors import RequestError
 from procession.messages import Message
@@ -20,8 +20,11 @@ from procession_wasm.mirror import Mirror
 from procession_wasm.options import WASM_PAGE, WasmOptions
 from procession_wasm.parts import NO_ROOT, UNBOOTED, contents_of
 from procession_wasm.texts import call_with_texts
+from procession_wasm.watches import Allowance
 
 AFTER_CALL = "priv.after-call"  # a function state -> state that an import leaves for the end of the call
+
+T = TypeVar("T")
 
 
 class WasmStage:
@@ -49,6 +52,8 @@ class WasmStage:
         self._mirror = Mirror(image)
         self._marked: int | None = None  # the slot before which the mirror was taken
         self._booted_in: int | None = None
+        self._watched = False
+        self._allowance: Allowance | None = None  # of the slot that is being computed
 
     def check(self) -> None:
         """Refuse an image that could not run here, once the stack is complete; RequestError says why."""
@@ -60,8 +65,7 @@ class WasmStage:
         self._booted_in = genesis.slot
         try:
             instance = self._fresh()
-            instance.enter(state, genesis, self._options.fuel)
-            instance.boot()
+            self._run(instance, instance.boot, state, genesis)
             return Ok(_after_call(instance.state))
         except GuestError as fault:
             self._drop()
@@ -98,6 +102,7 @@ class WasmStage:
 
     def rollback(self, slot: int) -> None:
         """Go back to before a slot: to the marked memory, or to no guest where the slot began with its start."""
+        self._allowance = None  # a retry has all of its time
         if self._booted_in == slot:
             self._drop()
         elif self._marked == slot:
@@ -110,18 +115,33 @@ class WasmStage:
     def close(self) -> None:
         """Give back the memory."""
         self._drop()
+        if self._watched:
+            self._image.watch.close()
+        self._watched = False
 
     def _called(self, call: Call, state: Message, assignment: Assignment) -> Verdict:
         instance = self._marked_instance(assignment.slot)
-        instance.enter(state, assignment, self._options.fuel)
         try:
             if call.texts:
-                reply = call_with_texts(instance, call)
+                reply = self._run(instance, lambda: call_with_texts(instance, call), state, assignment)
                 return Ok(self._answered(instance, {}).with_private(REPLY, reply))
-            return Ok(self._answered(instance, {"output": instance.call(call.function, *call.parameters)}))
+            output = self._run(instance, lambda: instance.call(call.function, *call.parameters), state, assignment)
+            return Ok(self._answered(instance, {"output": output}))
         except BaseException:
             self.rollback(assignment.slot)  # whatever stopped it, half a slot stays in no memory
             raise
+
+    def _run(self, instance: Instance, work: Callable[[], T], state: Message, assignment: Assignment) -> T:
+        if not self._watched:
+            self._image.watch.open()
+            self._watched = True
+        if self._allowance is None or self._allowance.slot != assignment.slot:
+            self._allowance = Allowance(self._binding, assignment.slot)
+        instance.enter(state, assignment, fuel=self._options.fuel, allowance=self._allowance)
+        try:
+            return self._image.watch.run(work, self._allowance)
+        finally:
+            instance.leave()
 
     def _answered(self, instance: Instance, rows: dict[str, object]) -> Message:
         written: dict[str, object] = {"type": "ok", **rows}
@@ -152,7 +172,7 @@ class WasmStage:
     def _drop(self) -> None:
         if self._instance is not None:
             self._instance.close()
-        self._instance, self._marked, self._booted_in = None, None, None
+        self._instance, self._marked, self._booted_in, self._allowance = None, None, None, None
         self._mirror = Mirror(self._image)
 
     def _linked(self) -> Links:

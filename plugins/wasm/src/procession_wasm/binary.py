@@ -21,7 +21,7 @@ NUMERIC = frozenset({"i32", "i64", "f32", "f64"})
 RESERVED = "procession:"  # exports that are added here begin with it
 
 _VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
-_TYPED_REFERENCES = (0x63, 0x64)
+TYPED_REFERENCES = (0x63, 0x64)
 _EXTERNAL = ("function", "table", "memory", "global", "tag")
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)  # of the sections in a module
 _CUSTOM, _IMPORTS, _EXPORTS, _START = 0, 2, 7, 8
@@ -187,7 +187,7 @@ class Reader:
     def value_type(self) -> str:
         """Return the next value type; every reference is called so."""
         code = self.byte()
-        if code in _TYPED_REFERENCES:
+        if code in TYPED_REFERENCES:
             self.signed()
         return _VALUE_TYPES.get(code, "reference")
 

@@ -13,7 +13,7 @@ import attrs
 import wasmtime
 
 from procession.errors import RequestError
-from procession_wasm import binary, bounds, shims
+from procession_wasm import binary, bounds, instructions, shims
 from procession_wasm.binary import Limits, Shape
 from procession_wasm.compiler import configured
 from procession_wasm.compiling import UnfitError, child
@@ -171,6 +171,9 @@ def _checked(image_id: str, binary_form: bytes) -> Shape:
     if bounds.longest_name(shape) > bounds.MOST_NAME:
         raise bad_image(image_id, f"the module holds a name of more than {bounds.MOST_NAME} characters")
     _check_shape(image_id, shape)
+    change = instructions.change_of(binary_form)
+    if change:
+        raise bad_image(image_id, f"the module cannot be restored: it uses {change}", "build it without")
     return shape
 
 

@@ -1,0 +1,131 @@
+"""Instructions: does the code of a module change what no snapshot holds?
+
+Tables, and pieces of elements or data that a module drops, are no part of a snapshot: a guest that changed
+them could not be brought back. Such modules are refused.
+
+Rules
+-----
+* Bytes come here after the engine has validated them.
+* Whole runs of instructions are passed over by one pattern; what it does not know is read by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from procession_wasm import binary
+from procession_wasm.binary import Reader
+
+_LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
+_RUN = re.compile(
+    rb"(?:"
+    rb"[\x00\x01\x05\x0a\x0b\x0f\x1a\x1b\x45-\xc4\xd1]"
+    rb"|[\x02-\x04][\x40\x7b-\x7f]"
+    rb"|[\x08\x0c\x0d\x10\x12\x20-\x25\x3f-\x42\xd0\xd2]"
+    + _LEB
+    + rb"|[\x11\x13\x28-\x3e]"
+    + _LEB
+    + _LEB
+    + rb"|\x43.{4}"
+    rb"|\x44.{8}"
+    rb")*+",
+    re.DOTALL,
+)
+_CODE = 10
+_CHANGES: Mapping[tuple[int, int], str] = {
+    (0x26, 0): "table.set",
+    (0xFC, 8): "memory.init",
+    (0xFC, 9): "data.drop",
+    (0xFC, 12): "table.init",
+    (0xFC, 13): "elem.drop",
+    (0xFC, 14): "table.copy",
+    (0xFC, 15): "table.grow",
+    (0xFC, 17): "table.fill",
+}
+
+
+def change_of(content: bytes) -> str:
+    """Return the name of an instruction that changes what no snapshot holds, or an empty text."""
+    reader = Reader(dict(binary.sections(content)).get(_CODE, b"\0"))
+    for _ in range(reader.unsigned()):
+        size = reader.unsigned()
+        end = reader.at + size
+        found = _change_in(reader, end)
+        if found:
+            return found
+        reader.at = end
+    return ""
+
+
+def _change_in(reader: Reader, end: int) -> str:
+    for _ in range(reader.unsigned()):  # groups of locals
+        reader.unsigned()
+        reader.value_type()
+    while True:
+        run = _RUN.match(reader.content, reader.at, end)
+        reader.at = run.end() if run else reader.at
+        if reader.at >= end:
+            return ""
+        found = _one(reader)
+        if found:
+            return found
+
+
+def _one(reader: Reader) -> str:
+    """Pass over one instruction; return its name where it changes what no snapshot holds, or is not known here."""
+    code = reader.byte()
+    second = reader.unsigned() if code in (0xFC, 0xFD) else 0
+    skip = _IMMEDIATES.get(code)
+    if (code, second) in _CHANGES or skip is None:
+        return _CHANGES.get((code, second), f"instruction {code:#04x}")
+    skip(reader, second)
+    return ""
+
+
+def _block(reader: Reader, second: int) -> None:
+    if reader.content[reader.at] in binary.TYPED_REFERENCES:
+        reader.byte()
+    reader.signed()
+
+
+def _branches(reader: Reader, second: int) -> None:
+    for _ in range(reader.unsigned() + 1):
+        reader.unsigned()
+
+
+def _types(reader: Reader, second: int) -> None:
+    for _ in range(reader.unsigned()):
+        reader.value_type()
+
+
+def _handlers(reader: Reader, second: int) -> None:
+    _block(reader, second)
+    for _ in range(reader.unsigned()):
+        if reader.byte() < 2:  # with a tag
+            reader.unsigned()
+        reader.unsigned()
+
+
+def _bulk(reader: Reader, second: int) -> None:
+    for _ in range({10: 2, 11: 1, 16: 1}.get(second, 0)):
+        reader.unsigned()
+
+
+def _vector(reader: Reader, second: int) -> None:
+    if second <= 11 or 84 <= second <= 93:
+        reader.unsigned()
+        reader.unsigned()
+    reader.take({12: 16, 13: 16}.get(second, 1 if 21 <= second <= 34 or 84 <= second <= 91 else 0))
+
+
+_IMMEDIATES: Mapping[int, Callable[[Reader, int], None]] = {
+    0x02: _block,
+    0x03: _block,
+    0x04: _block,
+    0x0E: _branches,
+    0x1C: _types,
+    0x1F: _handlers,
+    0xFC: _bulk,
+    0xFD: _vector,
+}

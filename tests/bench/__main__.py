@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+from guests import GUEST_ROWS
 from measuring import Row, machine, rounds
 from ours import AOS_ROWS, KERNEL_ROWS
 from peers import PEER_ROWS
@@ -21,8 +22,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each row is measured (3)")
     parser.add_argument("--scale", type=float, default=1.0, help="how much each round measures (1.0)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--only", default="", help="measure only the rows with this text in their name")
     options = parser.parse_args()
-    rows = [*PEER_ROWS, *KERNEL_ROWS, *AOS_ROWS]
+    every = [*PEER_ROWS, *KERNEL_ROWS, *AOS_ROWS, *GUEST_ROWS]
+    rows = [row for row in every if options.only in row.name]
     print(f"{machine()}; {options.rounds} rounds, interleaved; median (lowest..highest)\n")
     measured = rounds(rows, options.rounds, options.scale)
     for row in rows:

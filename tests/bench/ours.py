@@ -156,10 +156,7 @@ AOS_DEFINITION: dict[str, Any] = {
 def aos_slots(folder: Path, scale: float) -> float:
     """AOS 2.0.6 evaluates `1 + 1`, warm, through the whole stack, stored: slots a second."""
     count = int(60 * scale)
-    file = folder / "aos.toml"
-    rows = {**AOS_DEFINITION, "image": str(aos_module()), "random-seed": "bench"}
-    file.write_text("[process]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items()))
-    with Kernel.open(file, data=folder / "data") as kernel:
+    with Kernel.open(aos_file(folder), data=folder / "data") as kernel:
         process = kernel.spawn()
         process.now()
         process.schedule_many([{"action": "Eval", "data": "1 + 1"} for _ in range(count)])
@@ -168,7 +165,16 @@ def aos_slots(folder: Path, scale: float) -> float:
         return count / (time.perf_counter() - begun)
 
 
-def _why_no_aos() -> str:
+def aos_file(folder: Path) -> Path:
+    """Write the definition of AOS into a folder."""
+    file = folder / "aos.toml"
+    rows = {**AOS_DEFINITION, "image": str(aos_module()), "random-seed": "bench"}
+    file.write_text("[process]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items()))
+    return file
+
+
+def why_no_aos() -> str:
+    """Say why AOS cannot be measured here, or nothing."""
     try:
         aos_module()
     except (MissingModuleError, OSError, SubprocessError) as error:
@@ -185,4 +191,4 @@ KERNEL_ROWS = [
     Row("one more device in the stack", "us", overhead_of_swapping),
     Row("one change in a state of 100,000 keys, stored", "us", large_state),
 ]
-AOS_ROWS = [Row("AOS 2.0.6, `1 + 1`, warm, whole stack, stored", "/s", aos_slots, absent=_why_no_aos())]
+AOS_ROWS = [Row("AOS 2.0.6, `1 + 1`, warm, whole stack, stored", "/s", aos_slots, absent=why_no_aos())]

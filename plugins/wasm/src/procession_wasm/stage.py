@@ -51,6 +51,7 @@ class WasmStage:
         self._instance: Instance | None = None
         self._mirror = Mirror(image)
         self._marked: int | None = None  # the slot before which the mirror was taken
+        self._mirrored = False  # the guest did nothing since the mirror was taken, or it was put back
         self._booted_in: int | None = None
         self._watched = False
         self._allowance: Allowance | None = None  # of the slot that is being computed
@@ -88,8 +89,7 @@ class WasmStage:
         """Return memory and globals as they are."""
         if self._instance is None:
             return Live(dict(UNBOOTED), NO_ROOT)
-        self._mirror.take(self._instance)
-        self._marked = None
+        self._mark(None)
         return self._mirror.live()
 
     def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
@@ -99,13 +99,14 @@ class WasmStage:
             return
         self._mirror.load(contents_of(parts, self._image, self._options.memory_limit))
         self._mirror.put_back(self._fresh())
+        self._mirrored = True
 
     def rollback(self, slot: int) -> None:
         """Go back to before a slot: to the marked memory, or to no guest where the slot began with its start."""
         self._allowance = None  # a retry has all of its time
         if self._booted_in == slot:
             self._drop()
-        elif self._marked == slot:
+        elif self._marked == slot and not self._mirrored:
             self._go_back()
 
     def size(self) -> int:
@@ -137,6 +138,7 @@ class WasmStage:
             self._watched = True
         if self._allowance is None or self._allowance.slot != assignment.slot:
             self._allowance = Allowance(self._binding, assignment.slot)
+        self._mirrored = False
         instance.enter(state, assignment, fuel=self._options.fuel, allowance=self._allowance)
         try:
             return self._image.watch.run(work, self._allowance)
@@ -153,14 +155,21 @@ class WasmStage:
         if self._instance is None:
             raise GuestError("refused", "the guest was never started")
         if self._marked != slot and self._booted_in != slot:
-            self._mirror.take(self._instance)
-            self._marked = slot
+            self._mark(slot)
         return self._instance
+
+    def _mark(self, slot: int | None) -> None:
+        """Take the mirror before a slot, or between two; after a slot that was put back it is there already."""
+        assert self._instance is not None
+        if not self._mirrored:
+            self._mirror.take(self._instance)
+        self._mirrored, self._marked = True, slot
 
     def _go_back(self) -> None:
         assert self._instance is not None
         instance = self._instance if self._mirror.fits(self._instance) else self._fresh()
         self._mirror.put_back(instance)
+        self._mirrored = True
 
     def _fresh(self) -> Instance:
         if self._instance is not None:
@@ -173,7 +182,7 @@ class WasmStage:
         if self._instance is not None:
             self._instance.close()
         self._instance, self._marked, self._booted_in, self._allowance = None, None, None, None
-        self._mirror = Mirror(self._image)
+        self._mirror, self._mirrored = Mirror(self._image), False
 
     def _linked(self) -> Links:
         if self._links is None:

@@ -216,13 +216,117 @@ def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
     assert "damaged-schedule" in seen
 
 
-def test_index_that_leads_astray_is_found(open_scheduler: Open, raw: apsw.Connection) -> None:
-    """A message is not found at a slot that holds another."""
+LOST = [
+    "DELETE FROM names0",
+    "UPDATE names0 SET place = place + 1",
+    "UPDATE names0 SET place = 'nowhere', content = 5",
+    "UPDATE names0 SET name = name || x'00'",
+    "DELETE FROM sums",
+]
+
+
+@pytest.mark.parametrize("change", LOST)
+def test_message_is_found_without_its_index(open_scheduler: Open, raw: apsw.Connection, change: str) -> None:
+    """A message whose index leads astray, or nowhere, is found where it is, and another one nowhere."""
     scheduler = open_scheduler()
-    scheduler.assign(PROCESS, submissions(2))
-    raw.execute("UPDATE names0 SET place = place + 1")
-    with pytest.raises(ScheduleError, match="index"):
-        scheduler.find(PROCESS, submission(0).message_id)
+    scheduler.assign(PROCESS, submissions(3))
+    raw.execute(change)
+    found = [scheduler.find(PROCESS, submission(number).message_id) for number in (2, 0, 7)]
+    assert [2, 0, None] == found
+
+
+@pytest.mark.parametrize("change", LOST)
+def test_lost_index_gives_no_message_two_slots(
+    open_scheduler: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    """An index that lost what it held is made anew, once, with a warning, and every message keeps its slot."""
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(0), submission(1, names=["s1"]), submission(2, key="k2"), submission(3)])
+    first.assign(PROCESS, [submission(1, names=["s1"], key="late")])
+    first.close()
+    raw.execute(change)
+    raw.close()
+    second = open_scheduler()
+    with caplog.at_level(logging.WARNING, "procession.scheduler"):
+        again = second.assign(
+            PROCESS, [submission(2, key="k2"), submission(1, names=["s1"]), submission(1, key="late")]
+        )
+        new = second.assign(PROCESS, [submission(4, key="k4")])
+    assert [2, 1, 1, 4] == [item.slot for item in (*again, *new)]
+    assert 1 == caplog.text.count("made anew")
+    assert second.head(PROCESS) == check_chain(second.read(PROCESS, 0, 9), None)
+    assert 3 == second.find(PROCESS, submission(3).message_id)
+
+
+@pytest.mark.parametrize("table", ["names0", "names1", "names2", "sums"])
+def test_index_that_cannot_be_read_is_made_anew(
+    open_scheduler: Open, raw: apsw.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str
+) -> None:
+    """A page of the index that is no page any more costs a warning, and no message its slot."""
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(0, key="k0"), submission(1, names=["s1"])])
+    first.close()
+    root = raw.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get
+    raw.close()
+    with (tmp_path / "schedule.sqlite").open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(bytes(4096))
+    second = open_scheduler()
+    with caplog.at_level(logging.WARNING, "procession.scheduler"):
+        made = second.assign(PROCESS, [submission(2, key="k2"), submission(1, names=["s1"]), submission(0, key="k0")])
+    assert [2, 1, 0] == [item.slot for item in made]
+    assert 1 == caplog.text.count("made anew")
+    assert [0, 1, 2] == [second.find(PROCESS, submission(number).message_id) for number in range(3)]
+
+
+@pytest.mark.parametrize("change", ["seal = zeroblob(8)", "place = place + 1", "number = number + 9", "name = x''"])
+def test_index_that_cannot_be_made_anew_is_an_error(open_scheduler: Open, raw: apsw.Connection, change: str) -> None:
+    """Where what the index is made of has gone too, a message that would need it is refused; the others go on."""
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(0, key="k0"), submission(1, key="k1")])
+    first.close()
+    raw.execute(f"DELETE FROM names0; UPDATE known SET {change} WHERE number = 1")
+    second = open_scheduler()
+    with pytest.raises(ScheduleError, match="restore") as refused:
+        second.assign(PROCESS, [submission(0, key="k0")])
+    assert ("damaged-schedule", 2) == (refused.value.kind, second.assign(PROCESS, [submission(5)])[0].slot)
+
+
+def test_damage_met_in_a_group_is_borne_alone(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """Calls that share a commit with one that meets damage while it is written get their slots."""
+    first = open_scheduler()
+    first.assign(PROCESS, submissions(2))
+    first.close()
+    raw.execute(f"UPDATE slots SET place = place + 1 WHERE place % {SLOTS} = 1; UPDATE processes SET last = 2")
+    clock = HeldClock()
+    scheduler = open_scheduler(clock)
+    with ThreadPoolExecutor(4) as pool:
+        held = pool.submit(scheduler.assign, OTHER, submissions(1))
+        assert clock.asked.wait(20)
+        calls = [pool.submit(scheduler.assign, process, submissions(1, 1)) for process in (PROCESS, OTHER)]
+        writer = scheduler._writer
+        assert writer is not None
+        assert wait_until(lambda: writer._queue.qsize() == 2)
+        clock.go_on.set()
+        with pytest.raises(ScheduleError):
+            calls[0].result(20)
+        assert [0, 1] == [call.result(20)[0].slot for call in (held, calls[1])]
+
+
+def test_schedule_of_version_1_is_taken_over(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A file without sums is read as it is, and gets them, and the names beside it, when it is written to."""
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(0), submission(1, names=["s1"]), submission(2, key="k2")])
+    first.close()
+    known = raw.execute("SELECT * FROM known").fetchall()
+    raw.execute("DROP TABLE sums; DROP TABLE known")
+    raw.pragma("user_version", 1)
+    reader = open_scheduler(read_only=True)
+    assert [1, None] == [reader.find(PROCESS, submission(number).message_id) for number in (1, 7)]
+    second = open_scheduler()
+    again = second.assign(PROCESS, [submission(2, key="k2"), submission(1, names=["s1"]), submission(3)])
+    assert [2, 1, 3] == [item.slot for item in again]
+    assert {row[1:4] for row in known} == {row[1:4] for row in raw.execute("SELECT * FROM known")}
 
 
 # -- files that are not ours to write
@@ -256,7 +360,7 @@ def test_foreign_file_is_refused_untouched(tmp_path: Path, prepare: str | None, 
 def test_newer_schema_is_refused(open_scheduler: Open, raw: apsw.Connection) -> None:
     """A file of a newer version is refused with what to install."""
     open_scheduler().close()
-    raw.pragma("user_version", 2)
+    raw.pragma("user_version", 3)
     with pytest.raises(ScheduleError, match="install") as refused:
         open_scheduler()
     assert "newer-schema" == refused.value.kind

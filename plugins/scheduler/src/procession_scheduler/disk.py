@@ -10,11 +10,11 @@ import apsw
 
 from procession.errors import ScheduleError
 from procession.schedules import Assignment
-from procession_scheduler import tiers
-from procession_scheduler.files import open_writing, translated
+from procession_scheduler import known
+from procession_scheduler.files import naming, open_writing, translated
 from procession_scheduler.plans import Commit
 from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
-from procession_scheduler.tiers import Entry
+from procession_scheduler.tiers import Entry, Index
 
 WAL_BYTES = 64 << 20  # of write-ahead log at which it is emptied while callers wait
 TIPS_KEPT = 10_000  # processes whose last slot stays in memory
@@ -36,11 +36,13 @@ class Disk:
         self._tips: dict[str, Tip] = {}
         self._version = -1  # of the file, as SQLite counts the commits of others
         self._next_key = 1
-        self._fill: list[int] = []
+        self._index = Index()
         self._pages = 0  # in the write-ahead log
         self._bound = WAL_BYTES // int(self._db.pragma("page_size"))
         self._forced_at = self._bound
         self._settled = True
+        self._proven = False  # that what was committed before is on the disk, and not only in its cache
+        self.writing = False  # something whose failure leaves unknown what the disk holds
         self._db.set_wal_hook(self._note_pages)
 
     @property
@@ -61,12 +63,15 @@ class Disk:
 
     def begin(self) -> None:
         """Begin a commit; what another program wrote meanwhile is noticed."""
-        with translated(self._path):
+        self.writing = True
+        self._prove()
+        self.writing = False
+        with translated(self._path, self._db):
             self._db.execute("BEGIN IMMEDIATE")
             version = self._db.pragma("data_version")
             if version != self._version or len(self._tips) > TIPS_KEPT:
                 self._tips.clear()
-                self._fill = tiers.fill_of(self._db)
+                self._index.refresh(self._db)
                 self._next_key = (self._db.execute("SELECT max(key) FROM processes").get or 0) + 1
                 self._version = version
 
@@ -74,7 +79,7 @@ class Disk:
         """Return where a schedule ends, its last slot checked when it is first asked for."""
         tip = self._tips.get(process)
         if tip is None:
-            with translated(self._path):
+            with naming(process), translated(self._path, self._db):
                 tip = proven_tip(self._db, process)
             if tip is not None:
                 self._tips[process] = tip
@@ -85,21 +90,23 @@ class Disk:
         return self._next_key
 
     def entry(self, name: bytes) -> Entry | None:
-        """Return where a name was seen first."""
-        with translated(self._path):
-            return tiers.find(self._db, name)
+        """Return where a name was seen first. DamagedIndexError where that is not known."""
+        with translated(self._path, self._db):
+            return self._index.find(self._db, name)
 
     def assignment(self, process: str, place: int) -> Assignment:
         """Return the assignment at a place."""
-        with translated(self._path):
+        with naming(process), translated(self._path, self._db):
             return read_at(self._db, process, place)
 
     def write(self, commit: Commit) -> None:
         """Make a commit durable; if this raises, nothing is known of what the disk holds."""
-        with translated(self._path):
+        self.writing = True
+        with translated(self._path, self._db):
             if commit.rows or commit.names:
                 self._insert(commit)
             self._db.execute("COMMIT")
+        self.writing = False
         self._tips |= commit.tips
         self._next_key += commit.added
 
@@ -107,8 +114,18 @@ class Disk:
         """Leave the file as it was before the commit."""
         self._version = -1  # what is held in memory may be of rows that are not there
         if self._db.in_transaction:
-            with translated(self._path):
+            with translated(self._path, self._db):
                 self._db.execute("ROLLBACK")
+
+    def rebuild_index(self) -> None:
+        """Make the index anew from what it indexes. ScheduleError where that is damaged too."""
+        self.undo()
+        self.writing = True
+        with translated(self._path, self._db):
+            self._db.execute("BEGIN IMMEDIATE")
+            known.rebuild(self._db)
+            self._db.execute("COMMIT")
+        self.writing = False
 
     # -- between commits
 
@@ -135,10 +152,21 @@ class Disk:
         self._db.executemany(_TIP, tips)
         self._db.executemany("INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", commit.rows)
         names = [(name, entry.place, entry.content) for name, entry in commit.names.items()]
-        self._fill = tiers.add(self._db, names, self._fill)
+        known.note(self._db, [row for row in names if not commit.names[row[0]].derived])
+        self._index.add(self._db, names)
+
+    def _prove(self) -> None:
+        """See once that what an earlier program committed, and maybe failed to sync, is written and synced."""
+        if not self._proven:
+            with translated(self._path, self._db):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+            self._proven = True
 
     def _settle(self, mode: int) -> None:
-        with translated(self._path), suppress(apsw.BusyError):  # a reader in the way: the next turn tries again
+        with (
+            translated(self._path, self._db),
+            suppress(apsw.BusyError),
+        ):  # a reader in the way: the next turn tries again
             self._pages = self._db.wal_checkpoint(mode=mode)[0]
 
     def _note_pages(self, db: apsw.Connection, name: str, pages: int) -> int:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 
 from procession.errors import ScheduleError
-from procession_scheduler import tiers
+from procession_scheduler import known, tiers
 
 APPLICATION = 0x50725363  # "PrSc", in the file's header
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no sums of the index, and no names beside it
 PATIENCE = 0.1  # seconds for another program to let go of the file
-DISK_FULL = "disk-full"  # the one error of a write after which it is known that nothing was written
+DISK_FULL = "disk-full"
+DAMAGED = "damaged-schedule"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 IDLE_READERS = 8  # connections that wait for the next read
 
 _SCHEMA = (
@@ -24,7 +28,7 @@ _SCHEMA = (
     " chain BLOB NOT NULL);"
     "CREATE TABLE slots (place INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL,"
     " path TEXT NOT NULL, message_id TEXT NOT NULL, provenance TEXT NOT NULL, chain BLOB NOT NULL,"
-    " seal BLOB NOT NULL, message BLOB NOT NULL);" + tiers.SCHEMA
+    " seal BLOB NOT NULL, message BLOB NOT NULL);" + tiers.SCHEMA + known.SCHEMA
 )
 
 
@@ -33,11 +37,12 @@ def open_writing(path: Path) -> apsw.Connection:
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         db = apsw.Connection(str(path))
-        try:
+    try:
+        with translated(path, db):
             _prepare(db, path)
-        except BaseException:
-            db.close()
-            raise
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -47,18 +52,19 @@ def open_reading(path: Path) -> apsw.Connection:
         raise _missing(path)
     with translated(path):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
+    try:
+        with translated(path, db):
             db.set_busy_timeout(int(PATIENCE * 1000))
-            if not _is_ours(db, path):
+            if not _version(db, path):
                 raise _missing(path)
-        except BaseException:
-            db.close()
-            raise
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, db: apsw.Connection | None = None) -> Iterator[None]:
     """Turn what SQLite and the disk say about a file into a ScheduleError."""
     try:
         yield
@@ -68,14 +74,26 @@ def translated(path: Path) -> Iterator[None]:
     except apsw.NotADBError as error:
         raise _foreign(path) from error
     except apsw.FullError as error:
-        remedy = "make room and send it again; nothing of it is in the schedule"
-        raise ScheduleError("the disk is full", where=str(path), remedy=remedy, kind=DISK_FULL) from error
+        raise _full(path, "nothing of it is in the schedule") from error
     except (apsw.CorruptError, apsw.SQLError) as error:  # the second: a schema that is not what we wrote
         remedy = "restore the schedule file from a copy; it cannot be recomputed"
-        raise ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind="damaged-schedule") from error
+        raise ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind=DAMAGED) from error
     except (apsw.Error, OSError) as error:
+        if _errno(error, db) in NO_ROOM:
+            raise _full(path, "only after a crash it may be in the schedule, so send it with the same key") from error
         remedy = "see to the disk, its space and its permissions, and open it again"
         raise ScheduleError(f"{error}", where=str(path), remedy=remedy, kind="io") from error
+
+
+@contextmanager
+def naming(process: str) -> Iterator[None]:
+    """Name the process that damage was met for, where it is not named yet."""
+    try:
+        yield
+    except ScheduleError as error:
+        if error.kind != DAMAGED or "process" in error.facts:
+            raise
+        raise error.at(f"schedule of {process}", process=process) from error
 
 
 class Readers:
@@ -94,7 +112,7 @@ class Readers:
         """Lend a connection; what SQLite raises meanwhile comes out as a ScheduleError."""
         db = self._take()
         try:
-            with translated(self._path):
+            with translated(self._path, db):
                 yield db
         finally:
             self._give_back(db)
@@ -130,33 +148,40 @@ def closed(path: Path) -> ScheduleError:
 
 def _prepare(db: apsw.Connection, path: Path) -> None:
     db.set_busy_timeout(int(PATIENCE * 1000))
-    fresh = not _is_ours(db, path)
+    _version(db, path)  # before anything in it is changed
     db.pragma("journal_mode", "wal")
     db.pragma("synchronous", 2)  # FULL: a commit is on the disk before anyone is told
     db.pragma("fullfsync", 1)  # macOS: through the drive's own cache, too
     db.pragma("wal_autocheckpoint", 0)  # the writer does it when nobody waits
+    db.pragma("temp_store", 2)  # in memory: another disk that is full is none of its business
     db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
-    if fresh and not _is_ours(db, path):
+    version = _version(db, path)
+    if version == 0:
         db.execute(_SCHEMA)
         db.pragma("application_id", APPLICATION)
+    elif version == 1:
+        db.execute(known.SCHEMA + tiers.SUMS_SCHEMA)
+        known.note_indexed(db)
+        tiers.sum_up(db)
+    if version != SCHEMA_VERSION:
         db.pragma("user_version", SCHEMA_VERSION)
     db.execute("COMMIT")
-    if fresh:
-        _sync_folder(path.parent)
+    for folder in (path.parent, path.parent.parent):  # SQLite made names in them, and does not tell if they are lost
+        _sync_folder(folder)
 
 
-def _is_ours(db: apsw.Connection, path: Path) -> bool:
-    """Tell whether the file holds a schedule; False for an empty one, an error for any other."""
+def _version(db: apsw.Connection, path: Path) -> int:
+    """Return the version of the schedule in a file; 0 for an empty file, an error for one that is not ours."""
     if db.pragma("application_id") == APPLICATION:
-        version = db.pragma("user_version")
-        if version != SCHEMA_VERSION:
-            what = f"written as version {version}, this reads version {SCHEMA_VERSION}"
+        version: int = db.pragma("user_version")
+        if not 1 <= version <= SCHEMA_VERSION:
+            what = f"written as version {version}, this reads versions 1 to {SCHEMA_VERSION}"
             remedy = "install the procession-scheduler that wrote it"
             raise ScheduleError(what, where=str(path), remedy=remedy, kind="newer-schema")
-        return True
+        return version
     if db.execute("SELECT count(*) FROM sqlite_schema").get:
         raise _foreign(path)
-    return False
+    return 0
 
 
 def _check_processes(db: apsw.Connection) -> None:
@@ -176,11 +201,26 @@ def _foreign(path: Path) -> ScheduleError:
     return ScheduleError("not a schedule of ours", where=str(path), remedy=remedy, kind="foreign")
 
 
+def _full(path: Path, what_is_known: str) -> ScheduleError:
+    remedy = f"make room and send it again; {what_is_known}"
+    return ScheduleError("the disk is full", where=str(path), remedy=remedy, kind=DISK_FULL)
+
+
+def _errno(error: apsw.Error | OSError, db: apsw.Connection | None) -> int | None:
+    """Return what the system said; SQLite keeps it of the errors that come from there."""
+    if isinstance(error, OSError):
+        return error.errno
+    return db.system_errno if db is not None and isinstance(error, apsw.IOError | apsw.CantOpenError) else None
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make the name of a new file durable; a file system that cannot is left as it is."""
-    with suppress(OSError):
+    """Make the names in a folder durable; a system that cannot is left as it is."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise

@@ -46,7 +46,7 @@ class Lookup(Protocol):
         """Return the key that a new process takes."""
 
     def entry(self, name: bytes) -> Entry | None:
-        """Return where a name was seen first."""
+        """Return where a name was seen first. DamagedIndexError where that is not known."""
 
     def assignment(self, process: str, place: int) -> Assignment:
         """Return the assignment at a place."""
@@ -146,7 +146,8 @@ class Draft:
         self.head = Head(assignment.slot, assignment.chain)
         self.rows.append(row)
         self.assigned[row[0]] = assignment
-        for name in (offer.message_name, *offer.signatures):
+        self.names.setdefault(offer.message_name, Entry(row[0], derived=True))
+        for name in offer.signatures:
             self.names.setdefault(name, Entry(row[0]))
         if offer.key is not None:
             self.names[offer.key] = Entry(row[0], offer.digest)

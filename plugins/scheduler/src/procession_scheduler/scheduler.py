@@ -9,10 +9,10 @@ import attrs
 from procession.errors import ScheduleError
 from procession.roles import Site
 from procession.schedules import Assignment, Head, Submission
-from procession_scheduler import tiers
-from procession_scheduler.files import Readers
+from procession_scheduler.files import Readers, naming
+from procession_scheduler.known import place_of
 from procession_scheduler.plans import prepared
-from procession_scheduler.rows import SLOTS, all_rows, assignment_of, damaged, first_row, read_range, tip_of
+from procession_scheduler.rows import SLOTS, all_rows, assignment_of, read_range, tip_of
 from procession_scheduler.writer import Writer
 
 DEADLINE = 30.0  # seconds a caller waits for its commit, and closing for what is queued
@@ -65,26 +65,21 @@ class FileScheduler:
 
         ScheduleError (kind ``damaged-schedule``) names the slot that is missing or not what was written.
         """
-        with self._readers.lent() as db:
+        with naming(process), self._readers.lent() as db:
             rows = read_range(db, process, first, last)
         return tuple([assignment_of(process, row) for row in rows])
 
     def head(self, process: str) -> Head | None:
         """Return the last slot, by one seek; None for an unknown process."""
-        with self._readers.lent() as db:
+        with naming(process), self._readers.lent() as db:
             tip = tip_of(db, process)
         return None if tip is None else tip.head
 
     def find(self, process: str, message_id: str) -> int | None:
-        """Return the first slot that holds a message, by index."""
-        with self._readers.lent() as db:
-            entry = tiers.find(db, tiers.name_of("message", process, message_id))
-            if entry is None:
-                return None
-            found = first_row(db, "SELECT CAST(message_id AS BLOB) FROM slots WHERE place = ?", (entry.place,))
-        if found is None or found[0] != message_id.encode():
-            raise damaged(process, entry.place % SLOTS, f"the index leads here for {message_id}, which is not here")
-        return entry.place % SLOTS
+        """Return the first slot that holds a message, by index; where that is damaged, by reading the schedule."""
+        with naming(process), self._readers.lent() as db:
+            place = place_of(db, process, message_id)
+        return None if place is None else place % SLOTS
 
     def processes(self) -> Sequence[str]:
         """Return the ids of all processes, in the order of their first slot."""

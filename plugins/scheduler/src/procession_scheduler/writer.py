@@ -5,12 +5,15 @@ Rules
 * Nobody is answered before the commit that holds their slots is on the disk.
 * A call that is refused does not hold up its neighbours in the same commit.
 * After a failed commit nothing is known of the disk, so nothing more is promised: the writer stops for good.
-  A full disk is the exception, for SQLite says so before the commit is written.
+  A full disk is the exception, also where it shows only in a sync: nothing was acknowledged, and SQLite writes
+  the next commit, or the same pages of the file, over what it could not finish, and syncs that.
+* The index of names can be made anew. A commit that finds it damaged is planned again after that was done.
 * A lone caller waits for its own commit and nothing else; no timer gathers callers.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -22,11 +25,15 @@ import attrs
 from procession.errors import ProcessionError, ScheduleError
 from procession.schedules import Assignment, Clock
 from procession_scheduler.disk import Disk
-from procession_scheduler.files import DISK_FULL, closed
+from procession_scheduler.files import DAMAGED, DISK_FULL, closed
 from procession_scheduler.plans import Commit, Draft, Offer
+from procession_scheduler.tiers import DamagedIndexError
 
 GROUP = 256  # submissions a commit takes from the queue; one call alone may hold more
+KNOWN = (DISK_FULL, DAMAGED, "locked")  # errors of a commit that is not in the file, or that the next writes over
 IDLE = 0.1  # seconds without a call until the log is emptied into the file
+
+_log = logging.getLogger("procession.scheduler")
 
 
 @attrs.frozen(eq=False)
@@ -36,6 +43,9 @@ class Call:
     process: str
     offers: Sequence[Offer]
     answer: Future[Sequence[Assignment]]
+
+
+Answer = tuple[Call, list[Assignment]]
 
 
 class Writer:
@@ -105,24 +115,51 @@ class Writer:
                 self._tidy(self._disk.settle)
 
     def _serve(self, calls: Sequence[Call]) -> None:
-        writing = False
         try:
             self._refuse_if_stopped()
-            self._disk.begin()
-            commit = Commit(self._disk)
-            answers = self._planned(calls, commit)
-            writing = True
-            self._disk.write(commit)
+            answers = self._healed(calls)
         except Exception as error:  # noqa: BLE001 - the thread outlives what its calls meet, and each of them is told
-            self._fail(calls, error, fatal=writing and not _is_known(error))
+            self._failed(calls, error)
             return
         for call, assignments in answers:
             call.answer.set_result(assignments)
         self._tidy(self._disk.relieve)
 
-    def _planned(self, calls: Sequence[Call], commit: Commit) -> list[tuple[Call, list[Assignment]]]:
+    def _failed(self, calls: Sequence[Call], error: Exception) -> None:
+        fatal = self._disk.writing and not _is_known(error)
+        if _is_damage(error) and len(calls) > 1:  # met by one of them: the others need not suffer it
+            self._tidy(self._disk.undo)
+            for call in calls:
+                self._serve([call])
+        else:
+            self._fail(calls, error, fatal=fatal)
+
+    def _healed(self, calls: Sequence[Call]) -> list[Answer]:
+        """Commit calls; an index that is found damaged is made anew first."""
+        try:
+            return self._committed(calls)
+        except DamagedIndexError as error:
+            _log.warning("%s: the index of names is damaged, and is made anew: %s", self._path, error)
+        try:
+            self._disk.rebuild_index()
+            return self._committed(calls)
+        except DamagedIndexError as error:
+            remedy = "restore the schedule file from a copy; it cannot be recomputed"
+            what = f"damaged beyond what can be made anew: {error}"
+            raise ScheduleError(what, where=str(self._path), remedy=remedy, kind=DAMAGED) from error
+
+    def _committed(self, calls: Sequence[Call]) -> list[Answer]:
+        self._disk.begin()
+        commit = Commit(self._disk)
+        answers = self._planned(calls, commit)
+        self._disk.write(commit)
+        return answers
+
+    def _planned(self, calls: Sequence[Call], commit: Commit) -> list[Answer]:
         answers = []
         for call in calls:
+            if call.answer.done():  # refused when this was planned before
+                continue
             try:
                 draft = Draft(call.process, commit, self._clock)
                 assignments = draft.answers(call.offers)
@@ -161,6 +198,10 @@ class Writer:
         return error
 
 
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, ScheduleError) and error.kind == DAMAGED
+
+
 def _is_known(error: Exception) -> bool:
-    """Tell whether an error leaves the file as it was before, for certain."""
-    return isinstance(error, ScheduleError) and error.kind == DISK_FULL
+    """Tell whether an error leaves the file as it was, for all that the next commit will say."""
+    return isinstance(error, ScheduleError) and error.kind in KNOWN

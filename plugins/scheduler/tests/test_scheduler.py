@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -447,6 +448,37 @@ def test_full_disk_is_not_the_end(open_scheduler: Open, disk: FailingDisk) -> No
     stored = scheduler.read(PROCESS, 0, 9)
     assert ("disk-full", [2, 3]) == (refused.value.kind, [item.slot for item in made])
     assert scheduler.head(PROCESS) == check_chain(stored, None)
+
+
+def test_name_that_cannot_be_synced_is_refused(open_scheduler: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule whose files may lose their names in a power cut does not open."""
+
+    def fsync(handle: int) -> None:
+        raise OSError(errno.EIO, "trouble")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fsync)
+        with pytest.raises(ScheduleError) as refused:
+            open_scheduler()
+    assert "io" == refused.value.kind
+    assert 0 == open_scheduler().assign(PROCESS, submissions(1))[0].slot
+
+
+def test_what_a_killed_writer_left_is_synced_before_anything(
+    open_scheduler: Open, disk: FailingDisk, raw: apsw.Connection
+) -> None:
+    """A log that another program left, and may have failed to sync, is in the file before the first answer."""
+    first = open_scheduler()
+    first.assign(PROCESS, submissions(1))
+    assert raw.execute("SELECT count(*) FROM slots").get  # keeps the log when the writer goes
+    first.close()
+    second = open_scheduler()
+    disk.bad = True
+    for kind in ("stopped", "stopped"):
+        with pytest.raises(ScheduleError) as refused:
+            second.assign(PROCESS, submissions(1, 1))
+        assert kind == refused.value.kind
+    assert (1, 1) == (disk.fired, len(second.read(PROCESS, 0, 9)))
 
 
 def test_clock_that_fails_stops_nothing(open_scheduler: Open) -> None:

@@ -88,7 +88,13 @@ class Writer:
             while calls := self._taken():
                 self._serve([call for call in calls if call.answer.set_running_or_notify_cancel()])
         finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        try:
             self._disk.close()
+        except ScheduleError as error:  # what was acknowledged is in the log, and the next opening finds it there
+            _log.warning("while closing: %s", error.text)
 
     def _taken(self) -> list[Call]:
         """Return the calls of the next commit; none once the queue is closed and drained."""

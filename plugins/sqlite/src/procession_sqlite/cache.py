@@ -12,7 +12,7 @@ from procession.errors import CacheError
 from procession.ids import to_id
 from procession.results import Batch, Record
 from procession.roles import Site
-from procession_sqlite.files import Readers
+from procession_sqlite.files import Readers, translated
 from procession_sqlite.folders import BlobFolder, damaged_blob
 from procession_sqlite.newest import Newest
 from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of
@@ -59,7 +59,8 @@ class SqliteCache:
         self._newest = Newest()
         self._writes = None if site.read_only else Writes(self._path, synchronous=SYNCHRONOUS[options.sync])
         try:
-            self._folder = BlobFolder(self._path.parent / "blobs", read_only=site.read_only)
+            with translated(self._path):
+                self._folder = BlobFolder(self._path.parent / "blobs", read_only=site.read_only)
             self._readers = Readers(self._path)
         except BaseException:
             self._close_writes()
@@ -118,7 +119,8 @@ class SqliteCache:
                 stored = db.execute("SELECT CAST(content AS BLOB) FROM blobs WHERE id = ?", (found,)).get
         if stored is not None and sha256(stored).digest() == digest:
             return bytes(stored)
-        content = self._folder.read(digest)
+        with translated(self._path):
+            content = self._folder.read(digest)
         if content is not None:
             return content
         if stored is not None:

@@ -22,6 +22,7 @@ APPLICATION = 0x50724361  # "PrCa", in the file's header
 SCHEMA_VERSION = 1
 PATIENCE = 0.1  # seconds for another program to let go of the file
 CHECKPOINT_PAGES = 4_000  # of the write-ahead log: 16 MiB
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 IDLE_READERS = 8  # connections that wait for the next read
 
 _KEYED = "(key INTEGER PRIMARY KEY, value {} NOT NULL UNIQUE);"
@@ -70,21 +71,21 @@ def open_reading(path: Path) -> apsw.Connection:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, db: apsw.Connection | None = None) -> Iterator[None]:
     """Turn what SQLite and the disk say about a file into a CacheError."""
     try:
         yield
     except (apsw.Error, OSError) as error:
-        raise cache_error(path, error) from error
+        raise cache_error(path, error, db) from error
 
 
-def cache_error(path: Path, error: apsw.Error | OSError) -> CacheError:
+def cache_error(path: Path, error: apsw.Error | OSError, db: apsw.Connection | None = None) -> CacheError:
     """Return what SQLite or the disk said as a CacheError; corruption is remembered for the next opening."""
     kind, what, remedy = "io", f"{error}", "see to the disk, its space and its permissions"
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         remedy = "stop the other program that writes to it, or open it read only"
         kind, what = "locked", "another program holds it"
-    elif isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    elif isinstance(error, apsw.FullError) or _errno(error, db) in NO_ROOM:
         kind, what, remedy = "disk-full", "the disk is full", "make room; what was not kept is computed again"
     elif isinstance(error, _CORRUPT):
         with suppress(OSError):
@@ -113,7 +114,7 @@ class Readers:
             db = self._take()
             yield db
         except (apsw.Error, OSError) as error:
-            raise cache_error(self._path, error) from error
+            raise cache_error(self._path, error, db) from error
         finally:
             if db is not None:
                 self._give_back(db)
@@ -165,6 +166,13 @@ def move_aside(path: Path) -> None:
     )
 
 
+def _errno(error: apsw.Error | OSError, db: apsw.Connection | None) -> int | None:
+    """Return what the system said; SQLite keeps it of the errors that come from there."""
+    if isinstance(error, OSError):
+        return error.errno
+    return db.system_errno if db is not None and isinstance(error, apsw.IOError | apsw.CantOpenError) else None
+
+
 def _marker(path: Path) -> Path:
     return path.with_name(f"{path.name}.corrupt")
 
@@ -177,6 +185,7 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", synchronous)
         db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        db.pragma("temp_store", 2)  # in memory: another disk that is full is none of its business
         db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
         if _is_ours(db, path):
             _check_keys(db)
@@ -185,6 +194,10 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
             db.pragma("application_id", APPLICATION)
             db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
+    except (apsw.IOError, apsw.CantOpenError) as error:
+        told = cache_error(path, error, db)
+        db.close()
+        raise told from error
     except BaseException:
         db.close()
         raise

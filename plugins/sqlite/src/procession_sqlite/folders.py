@@ -3,19 +3,24 @@
 Rules
 -----
 * A file is written beside its place, synced, and renamed into it: under its name it is whole.
+* What could not be finished, for want of room or by a bad disk, is taken away again.
 * A damaged file is put aside as ``.damaged``, never deleted, so that the next put writes it anew.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 
 from procession.errors import CacheError
 from procession.ids import to_id
+
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 
 
 class BlobFolder:
@@ -27,25 +32,20 @@ class BlobFolder:
         self._read_only = read_only
         if not read_only:
             self._new.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
             for left in self._new.iterdir():  # by a program that was killed while it wrote
                 left.unlink(missing_ok=True)
 
     def write(self, digest: bytes, content: bytes) -> None:
         """Make a blob durable under its digest; one that is there and whole is left alone."""
         path = self._path(digest)
-        with suppress(FileNotFoundError):
-            if path.stat().st_size == len(content) and path.read_bytes() == content:
-                return
-        if not path.parent.exists():
+        fresh = not _is_whole(path, content)
+        if fresh:
             path.parent.mkdir(exist_ok=True)
-            sync_folder(self._folder)
-        handle, name = tempfile.mkstemp(dir=self._new)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        sync_folder(path.parent)
+            self._place(path, content)
+        with _no_leavings(path) if fresh else nullcontext():
+            for folder in (path.parent, self._folder):  # of one that is there, too: who wrote it may have failed here
+                sync_folder(folder)
 
     def read(self, digest: bytes) -> bytes | None:
         """Return a blob, None where there is none; CacheError (kind ``damaged``) if it is another."""
@@ -64,6 +64,15 @@ class BlobFolder:
         """Remove a blob, if it is there."""
         self._path(digest).unlink(missing_ok=True)
 
+    def _place(self, path: Path, content: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=self._new)
+        with _no_leavings(Path(name)):
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
         return self._folder / name[:2] / name
@@ -81,10 +90,30 @@ def damaged_blob(digest: bytes, where: str) -> CacheError:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a file system that cannot is left as it is."""
-    with suppress(PermissionError, NotImplementedError):
+    """Make the names in a folder durable; a system that cannot is left as it is."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+def _is_whole(path: Path, content: bytes) -> bool:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    return False
+
+
+@contextmanager
+def _no_leavings(path: Path) -> Iterator[None]:
+    """Take a file away where what should have made it whole fails; one that cannot go is taken at the next opening."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise

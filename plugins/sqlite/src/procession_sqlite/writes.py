@@ -50,7 +50,7 @@ class Writes:
         with self._lock:
             if self._closed:
                 raise closed(self._path)
-            with translated(self._path):
+            with translated(self._path, self._db):
                 yield
 
     @contextmanager

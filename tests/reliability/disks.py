@@ -23,12 +23,11 @@ from typing import Any
 import attrs
 
 from procession import ProcessionError
-from procession.errors import ScheduleError
 from procession.ids import hash_id
 from procession.messages import Message
 from procession.results import Batch, Record
 from procession.roles import Site
-from procession.schedules import Assignment, Submission, Tick, check_chain
+from procession.schedules import Submission, Tick, check_chain
 from procession_scheduler import FileScheduler, SchedulerOptions, writer
 from procession_sqlite import CacheOptions, SqliteCache, files, folders
 from reliability.zygotes import tell

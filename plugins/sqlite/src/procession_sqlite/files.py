@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 
 from procession.errors import CacheError
+from procession_sqlite.folders import sync_folder
 from procession_sqlite.tiers import Tiers
 
 APPLICATION = 0x50724361  # "PrCa", in the file's header
@@ -49,10 +50,16 @@ def open_writing(path: Path, *, synchronous: int) -> apsw.Connection:
     if _marker(path).exists():
         move_aside(path)
     try:
-        return _opened(path, synchronous)
+        db = _opened(path, synchronous)
     except _CORRUPT:
         move_aside(path)
-        return _opened(path, synchronous)
+        db = _opened(path, synchronous)
+    try:
+        sync_folder(path.parent)  # a journal of SQLite's that came back after a power cut would undo what follows
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def open_reading(path: Path) -> apsw.Connection:

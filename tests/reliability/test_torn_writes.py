@@ -53,7 +53,7 @@ def test_no_cut_takes_back_what_was_acknowledged(
     judges: ProcessPoolExecutor,
     figure: Callable[[int, int], int],
 ) -> None:
-    """Writes that were not synced may be lost, torn or swapped; what was acknowledged is there, and the rest goes on."""
+    """Unsynced writes may be lost, torn or swapped; what was acknowledged is there, and the rest goes on."""
     run, count = make(), figure(change, night)
     row.expected += count
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]

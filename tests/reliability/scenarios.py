@@ -34,7 +34,7 @@ name = "ledger"
 device-stack = [{{ device = "wasm-64@1.0", image = "{image}", fuel = 10_000, memory-limit = 65_536 }}]
 
 [host.cache]
-large-blob = 1_000
+large-blob = 200
 
 [host.snapshots]
 every = {every}
@@ -67,6 +67,12 @@ class Scenario:
     def all(self) -> list[Step]:
         """Return all steps."""
         return [*self.before, *self.steps]
+
+
+def steady(count: int, every: int) -> Scenario:
+    """Return a scenario that posts messages one by one, and computes at every so many."""
+    done = [one for at in range(count) for one in (*_posts(at, at + 1), *_computes(*[at + 1][: at % every == 0]))]
+    return Scenario((), [_SPAWN, *done])
 
 
 def _posts(first: int, last: int, size: int = 1, process: int = 0) -> list[Step]:
@@ -103,8 +109,8 @@ def clock() -> Tick:
 def definition_file(folder: Path, scenario: Scenario) -> Path:
     """Write the definition of a scenario with its host settings, and return its path."""
     file = folder / "ledger.toml"
-    image = LEDGER.with_suffix(".wat")
-    file.write_text(_DEFINITION.format(image=image, every=scenario.every), "utf-8")
+    if not file.exists():
+        file.write_text(_DEFINITION.format(image=LEDGER.with_suffix(".wat"), every=scenario.every), "utf-8")
     return file
 
 
@@ -120,9 +126,9 @@ def child(name: str, folder: str, part: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def opened(folder: Path, scenario: Scenario) -> Kernel:
-    """Open the kernel of a scenario."""
-    return Kernel.open(definition_file(folder, scenario), data=folder / "data", clock=clock)
+def opened(folder: Path, scenario: Scenario, data: Path | None = None) -> Kernel:
+    """Open the kernel of a scenario, whose definition file and data are in a folder if the data is not elsewhere."""
+    return Kernel.open(definition_file(folder, scenario), data=data or folder / "data", clock=clock)
 
 
 def perform(kernel: Kernel, steps: Sequence[Step], tell: Callable[[str], None]) -> None:
@@ -150,7 +156,8 @@ def check(name: str, folder: Path, told: Sequence[str], whole: Sequence[str]) ->
     with opened(folder, scenario) as kernel:
         assert {line.split()[1] for line in told} <= set(kernel.processes())
         for process in map(kernel.process, kernel.processes()):
-            _check_process(process, scenario, [line for line in told if line.split()[1] == process.id])
+            assert _newest(told, process.id) <= kernel.compute(process.id, None)["at-slot"]  # before more is stored
+            assert [] == lost(process, scenario, [line for line in told if line.split()[1] == process.id])
         again: list[str] = []
         perform(kernel, scenario.all, again.append)
         assert whole == again
@@ -159,16 +166,20 @@ def check(name: str, folder: Path, told: Sequence[str], whole: Sequence[str]) ->
             assert all(row.agrees for row in process.replay())
 
 
-def _check_process(process: Process, scenario: Scenario, told: Sequence[str]) -> None:
+def lost(process: Process, scenario: Scenario, told: Sequence[str]) -> list[str]:
+    """Return the slots that were told and are not there; what is there must be whole, its states those told."""
     log = list(process.log())
     assert process.head == check_chain(log, None)
     assert process.head.slot in _ends(scenario, log[0].message["random-seed"])
     stored = {_scheduled(assignment) for assignment in log}
-    assert [] == [line for line in told if line.startswith("scheduled ") and line not in stored]
-    computed = dict(line.split()[2:] for line in told if line.startswith("computed "))
-    if computed:
-        assert max(map(int, computed)) <= process.kernel.compute(process.id, None)["at-slot"]
-    assert computed == {slot: process.compute(int(slot)).id for slot in computed}
+    slots = [(int(line.split()[2]), line) for line in told if line.startswith("computed ")]
+    computed = [(slot, line) for slot, line in slots if slot <= process.head.slot]
+    assert computed == [(slot, _state(process, slot)) for slot, _ in computed]
+    return [line for line in told if line.startswith("scheduled ") and line not in stored]
+
+
+def _newest(told: Sequence[str], process: str) -> int:
+    return max((int(line.split()[2]) for line in told if line.startswith(f"computed {process} ")), default=-1)
 
 
 def _ends(scenario: Scenario, number: int) -> set[int]:
@@ -197,13 +208,16 @@ def _posted(kernel: Kernel, step: Step) -> list[str]:
 
 
 def _computed(kernel: Kernel, step: Step) -> list[str]:
-    process = _process(kernel, step)
-    return [f"computed {process.id} {step.first} {process.compute(step.first).id}"]
+    return [_state(_process(kernel, step), step.first)]
 
 
 def _snapshotted(kernel: Kernel, step: Step) -> list[str]:
     taken = kernel.snapshot(_process(kernel, step).id)
     return [f"snapshotted {taken['process']}"]
+
+
+def _state(process: Process, slot: int) -> str:
+    return f"computed {process.id} {slot} {process.compute(slot).id}"
 
 
 def _scheduled(assignment: Assignment) -> str:

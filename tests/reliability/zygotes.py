@@ -93,11 +93,9 @@ class Zygote:
         self._log.write_bytes(b"")
         order = {"function": function, "arguments": arguments, "go": str(self._go), "told": str(self._told)}
         child = int(self._say(order))
-        tracer = self._attached(child, strace) if strace else None
-        self._go.write_bytes(b".")  # opens when the child listens
-        code = int(self._hear())
-        if tracer:
-            tracer.communicate(timeout=PATIENCE)
+        with held(child, self._log, strace):
+            self._go.write_bytes(b".")  # opens when the child listens
+            code = int(self._hear())
         told = self._told.read_text("utf-8").splitlines(keepends=True)
         return Ended([line.rstrip("\n") for line in told if line.endswith("\n")], code, self._log.read_text("utf-8"))
 
@@ -120,14 +118,21 @@ class Zygote:
         assert select.select([out], [], [], PATIENCE)[0], "the child does not end"
         return out.readline()
 
-    def _attached(self, child: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        command = ["strace", "-f", "-o", str(self._log), *arguments, "-p", str(child)]
-        tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
+
+@contextmanager
+def held(child: int, log: Path, arguments: Sequence[str]) -> Iterator[None]:
+    """Hold a program that waits under strace, until it ends; without arguments do not."""
+    if not arguments:
+        yield
+        return
+    command = ["strace", "-f", "-o", str(log), *arguments, "-p", str(child)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
         assert tracer.stderr is not None
         assert select.select([tracer.stderr], [], [], PATIENCE)[0], "strace does not take hold"
         line = tracer.stderr.readline()
         assert line.endswith(b" attached\n"), line
-        return tracer
+        yield
+        tracer.communicate(timeout=PATIENCE)
 
 
 @contextmanager
@@ -149,27 +154,27 @@ def traced() -> list[str]:
 def points(log: str, data: Path) -> list[Point]:
     """Return each place of a log where a fault can fire, in the order of calls, files and numbers.
 
-    A file whose name changes from run to run, as that of a blob does, goes by the count of its call alone.
+    Below the folders of a data folder names change from run to run: there it goes by the count of the call alone.
     """
-    most: dict[tuple[str, str], int] = {}
     counts: Counter[tuple[str, str, str]] = Counter()
-    for thread, call, file in _calls(log, data):
-        counts[thread, call, file] += 1
-        most[call, file] = max(most.get((call, file), 0), counts[thread, call, file])
+    for thread, call, path in _calls(log):
+        counts[thread, call, ""] += 1
+        if data in (path, path.parent):
+            counts[thread, call, str(path.relative_to(data))] += 1
+    deeper = {call for _, call, path in _calls(log) if data in path.parents[1:]}
+    most: dict[tuple[str, str], int] = {}
+    for (_, call, file), count in counts.items():
+        if file or call in deeper:
+            most[call, file] = max(most.get((call, file), 0), count)
     return sorted(Point(call, file, number + 1) for (call, file), last in most.items() for number in range(last))
 
 
-def _calls(log: str, data: Path) -> Iterator[tuple[str, str, str]]:
+def _calls(log: str) -> Iterator[tuple[str, str, Path]]:
     for line in log.splitlines():
         found = _CALL.match(line)
-        if found is None:
-            continue
-        thread, call, opened, named = found.groups()
-        path = Path(opened or named or "/")
-        if path.is_relative_to(data):
-            known = path.parent == data
-            yield from ((thread, call, path.name),) if known else ()
-        yield thread, call, ""
+        if found is not None:
+            thread, call, opened, named = found.groups()
+            yield thread, call, Path(opened or named or "/")
 
 
 def tell(line: str) -> None:

@@ -118,7 +118,7 @@ def child(name: str, folder: str, part: str) -> None:
     """Do a part of a scenario in a data folder: what is ``before``, its ``steps``, all ``again``, or ``hasty``."""
     scenario = SCENARIOS[name]
     if part == "hasty":
-        _answer_before_writing()
+        answer_before_writing()
     steps = {"before": scenario.before, "again": scenario.all}.get(part, scenario.steps)
     with opened(Path(folder), scenario) as kernel:
         perform(kernel, steps, tell)
@@ -229,7 +229,7 @@ _DOING: Mapping[str, Callable[[Kernel, Step], list[str]]] = MappingProxyType(
 )
 
 
-def _answer_before_writing() -> None:
+def answer_before_writing() -> None:
     """Take the protection away: a slot is answered when it is thought of, and written with the next one."""
     real, close = FileScheduler.assign, FileScheduler.close
     waiting: list[Callable[[], object]] = []
@@ -240,6 +240,8 @@ def _answer_before_writing() -> None:
 
     def assign(scheduler: FileScheduler, process: str, submissions: Sequence[Submission]) -> Sequence[Assignment]:
         write()
+        if scheduler.head(process) is None:  # who asks for a process finds it
+            return real(scheduler, process, submissions)
         waiting.append(partial(real, scheduler, process, submissions))
         answers: list[Assignment] = []
         head = scheduler.head(process)

@@ -96,6 +96,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "snapshot": Scenario(
         _READY, [one for slot in (2, 3, 11, 17, COUNT) for one in (*_computes(slot), Step("snapshot"))], every=4
     ),
+    # Stands for the outbox too, whose entries are posted to another process under keys.
     "two processes": Scenario((), [_SPAWN, Step("spawn", 1), *(step for steps in _TWO for step in steps)]),
     "recovery": Scenario([*_READY, *_computes(1, 7)], [*_computes(8, 19, COUNT), Step("snapshot")], every=5, torn=True),
 }

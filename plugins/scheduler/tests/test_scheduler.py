@@ -158,7 +158,11 @@ def test_changed_row_is_found(open_scheduler: Open, raw: apsw.Connection, change
     raw.execute(f"UPDATE slots SET {change} WHERE place % {SLOTS} = 1")
     with pytest.raises(ScheduleError) as found:
         scheduler.read(PROCESS, 0, 2)
-    assert ("damaged-schedule", {"process": PROCESS, "slot": 1}) == (found.value.kind, found.value.facts)
+    assert ("damaged-schedule", PROCESS, 1) == (
+        found.value.kind,
+        found.value.facts["process"],
+        found.value.facts["slot"],
+    )
     assert [2] == [item.slot for item in scheduler.read(PROCESS, 2, 9)]
 
 

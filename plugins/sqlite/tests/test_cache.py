@@ -86,23 +86,53 @@ def test_corrupt_file_is_not_moved_by_a_reader(open_cache: Open, tmp_path: Path)
     assert (tmp_path / "cache.sqlite").exists()
 
 
-def test_corruption_met_in_use_is_cured_by_opening(open_cache: Open, tmp_path: Path) -> None:
-    """Corruption deep in the file is an error when it is met, and the next opening begins anew."""
+def corrupted(path: Path) -> None:
+    """Overwrite all of a database but its first pages."""
+    path.write_bytes(path.read_bytes()[: 4096 * 16] + b"\xff" * (path.stat().st_size - 4096 * 16))
+
+
+def test_corruption_met_in_use_is_cured(open_cache: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that turns out corrupt while it is used is moved aside once, and the cache goes on, empty."""
     first = open_cache()
     first.put(batch(*[record(slot) for slot in range(300)]))
     first.close()
-    path = tmp_path / "cache.sqlite"
-    path.write_bytes(path.read_bytes()[: 4096 * 16] + b"\xff" * (path.stat().st_size - 4096 * 16))
+    corrupted(tmp_path / "cache.sqlite")
     second = open_cache()
-    with pytest.raises(CacheError, match="open it again"):
-        _ = [second.get(PROCESS, slot) for slot in range(300)]
+    with caplog.at_level(logging.WARNING, "procession.sqlite"):
+        found = [second.get(PROCESS, slot) for slot in range(300)]
+        found += [second.latest(PROCESS, None, with_snapshot=False)]
+    assert [None] * 10 == found[-10:]
+    assert 1 == caplog.text.count("moved aside")
+    second.put(batch(record(1)))
     second.close()
-    third = open_cache()
-    third.put(batch(record(1)))
-    assert [None, record(1)] == [third.get(PROCESS, 0), third.get(PROCESS, 1)]
     assert (tmp_path / "cache.sqlite.damaged-1").exists()
-    third.close()
     assert record(1) == open_cache().get(PROCESS, 1)
+
+
+def test_corruption_met_by_a_put_is_cured(open_cache: Open, tmp_path: Path) -> None:
+    """A batch that meets corruption is kept all the same."""
+    first = open_cache()
+    first.put(batch(*[record(slot) for slot in range(300)]))
+    first.close()
+    corrupted(tmp_path / "cache.sqlite")
+    second = open_cache()
+    second.put(batch(*[record(slot) for slot in range(400)]))
+    assert record(399) == second.get(PROCESS, 399)
+    assert (tmp_path / "cache.sqlite.damaged-1").exists()
+
+
+def test_corruption_met_by_a_reader_is_an_error(open_cache: Open, tmp_path: Path) -> None:
+    """Who may only read says that the file is damaged, and the next who opens it for writing begins anew."""
+    first = open_cache()
+    first.put(batch(*[record(slot) for slot in range(300)]))
+    first.close()
+    corrupted(tmp_path / "cache.sqlite")
+    reader = open_cache(read_only=True)
+    with pytest.raises(CacheError, match="moves it aside"):
+        _ = [reader.get(PROCESS, slot) for slot in range(300)]
+    reader.close()
+    assert open_cache().get(PROCESS, 0) is None
+    assert (tmp_path / "cache.sqlite.damaged-1").exists()
 
 
 def flip_key(path: Path, table: str) -> None:

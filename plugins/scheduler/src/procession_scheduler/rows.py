@@ -97,10 +97,10 @@ def tip_of(db: apsw.Connection, process: str) -> Tip | None:
 
     The last slot is written down twice, so that a row which vanished does not go unseen.
     """
-    found = first_row(db, _PROCESS, (process,))
-    if found is None:
+    said = _said(db, process)
+    if said is None:
         return None
-    key, last, chain, place, row_chain = found
+    key, last, chain, place, row_chain = said
     if place != key * SLOTS + last or row_chain != chain:
         raise damaged(process, last, "the last slot is not the one that was written last")
     return Tip(key, Head(last, chain))
@@ -126,11 +126,13 @@ def read_at(db: apsw.Connection, process: str, place: int) -> Assignment:
 
 def read_range(db: apsw.Connection, process: str, first: int, last: int) -> list[tuple[Any, ...]]:
     """Return the rows of slots first..last as far as there are any; a hole is an error."""
-    tip = tip_of(db, process)
-    if tip is None or last < first or tip.head.slot < first:
+    said = _said(db, process)
+    if said is None or last < first or said[1] < first:
         return []
-    first, last = max(first, 0), min(last, tip.head.slot)
-    rows = all_rows(db, _RANGE, (tip.key * SLOTS + first, tip.key * SLOTS + last))
+    if last >= said[1]:
+        tip_of(db, process)  # whose damage is none of the slots' before it
+    key, first, last = said[0], max(first, 0), min(last, said[1])
+    rows = all_rows(db, _RANGE, (key * SLOTS + first, key * SLOTS + last))
     for slot, row in zip(range(first, last + 1), rows, strict=False):
         if row[0] % SLOTS != slot:
             raise damaged(process, slot, "the row is missing")
@@ -148,6 +150,11 @@ def damaged(process: str, slot: int, what: str) -> ScheduleError:
         kind="damaged-schedule",
         facts={"process": process, "slot": slot},
     )
+
+
+def _said(db: apsw.Connection, process: str) -> tuple[Any, ...] | None:
+    """Return what is written of a process: its key, its last slot and chain, and the last row's place and chain."""
+    return first_row(db, _PROCESS, (process,))
 
 
 def _seal(process: str, fields: Fields, content: bytes) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from hashlib import sha256
+from typing import Concatenate, ParamSpec, TypeVar
 
 import attrs
 
@@ -12,7 +15,7 @@ from procession.errors import CacheError
 from procession.ids import to_id
 from procession.results import Batch, Record
 from procession.roles import Site
-from procession_sqlite.files import Readers, translated
+from procession_sqlite.files import Readers, is_corruption, translated
 from procession_sqlite.folders import BlobFolder, damaged_blob
 from procession_sqlite.newest import Newest
 from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of
@@ -20,6 +23,9 @@ from procession_sqlite.tiers import NAME_BYTES, Tiers
 from procession_sqlite.writes import Writes
 
 SYNCHRONOUS = {"normal": 1, "full": 2}  # as SQLite numbers them
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _KEY = "SELECT key FROM processes WHERE value = ?"
 _AT = f"SELECT {COLUMNS} FROM records WHERE place = ?"
@@ -33,6 +39,23 @@ def _is_sync(options: object, attribute: object, value: str) -> None:
 def _is_positive(options: object, attribute: object, value: int) -> None:
     if value < 1:
         raise ValueError(f"{value} is no size; give a positive number of bytes")
+
+
+def _healing(method: Callable[Concatenate[SqliteCache, P], R]) -> Callable[Concatenate[SqliteCache, P], R]:
+    """Do something once more, on an empty file, where the file is found corrupt."""
+
+    @wraps(method)
+    def healed(self: SqliteCache, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        used = self._readers
+        try:
+            return method(self, *args, **kwargs)
+        except CacheError as error:
+            if self._writes is None or not is_corruption(error):
+                raise
+        self._renew(used)
+        return method(self, *args, **kwargs)
+
+    return healed
 
 
 @attrs.frozen
@@ -49,7 +72,10 @@ class CacheOptions:
 
 
 class SqliteCache:
-    """Keep results and blobs: one transaction a batch, every record and blob checked when it is read."""
+    """Keep results and blobs: one transaction a batch, every record and blob checked when it is read.
+
+    A file that is found corrupt while in use is moved aside and begun anew.
+    """
 
     def __init__(self, options: CacheOptions, site: Site) -> None:
         self._path = site.data / options.path
@@ -57,7 +83,9 @@ class SqliteCache:
         self._digests = Tiers("digests")
         self._names = Tiers("names")
         self._newest = Newest()
-        self._writes = None if site.read_only else Writes(self._path, synchronous=SYNCHRONOUS[options.sync])
+        self._synchronous = SYNCHRONOUS[options.sync]
+        self._renewing = threading.Lock()
+        self._writes = None if site.read_only else Writes(self._path, synchronous=self._synchronous)
         try:
             with translated(self._path):
                 self._folder = BlobFolder(self._path.parent / "blobs", read_only=site.read_only)
@@ -66,6 +94,7 @@ class SqliteCache:
             self._close_writes()
             raise
 
+    @_healing
     def put(self, batch: Batch) -> None:
         """Commit records and blobs at once; a record or blob that is there already is replaced."""
         small = {digest: content for digest, content in batch.blobs.items() if len(content) <= self._large}
@@ -79,6 +108,7 @@ class SqliteCache:
             for process in {record.process for record in batch.records}:
                 self._newest.replaced(process, [item.slot for item in batch.records if item.process == process])
 
+    @_healing
     def get(self, process: str, slot: int) -> Record | None:
         """Return the record of a slot; CacheError (kind ``damaged``) if it fails its hash."""
         with self._readers.lent() as db:
@@ -88,6 +118,7 @@ class SqliteCache:
             rows = db.execute(_AT, (key * SLOTS + slot,)).fetchall()
         return record_of(process, rows[0]) if rows else None
 
+    @_healing
     def latest(self, process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
         """Return the newest record at or below a slot, by index, passing over damaged ones.
 
@@ -101,6 +132,7 @@ class SqliteCache:
             places = range(key * SLOTS, key * SLOTS + top + 1)
             return self._newest.find(db, process, places, with_snapshot=with_snapshot)
 
+    @_healing
     def find(self, process: str, message_id: str) -> int | None:
         """Return the first computed slot that holds a message."""
         with self._readers.lent() as db:
@@ -110,6 +142,7 @@ class SqliteCache:
             held = db.execute("SELECT CAST(message_id AS BLOB) FROM records WHERE place = ?", (place,)).get
         return place % SLOTS if held == message_id.encode() else None
 
+    @_healing
     def get_blob(self, digest: bytes) -> bytes:
         """Return a blob; CacheError (kind ``missing`` or ``damaged``)."""
         with self._readers.lent() as db:
@@ -134,6 +167,7 @@ class SqliteCache:
             self._folder.write(digest, content)
         return digest
 
+    @_healing
     def prune(self, process: str, keep: int) -> int:
         """Drop all snapshots of a process but the newest ``keep``; return how many went.
 
@@ -160,6 +194,17 @@ class SqliteCache:
             raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
         with self._writes.held():
             yield self._writes
+
+    def _renew(self, used: Readers) -> None:
+        """Begin anew; who still reads the old file ends first, and lets go of it then."""
+        with self._renewing:
+            if self._readers is not used:  # another thread did it
+                return
+            used.close()
+            self._close_writes()
+            self._writes = Writes(self._path, synchronous=self._synchronous)
+            self._readers = Readers(self._path)
+            self._newest = Newest()
 
     def _close_writes(self) -> None:
         if self._writes is not None:

@@ -1,7 +1,7 @@
 """The cache file: opened or begun anew, and its readers pooled.
 
-A cache may vanish and may never be wrong: a file that is no database any more, or was found corrupt
-while in use, is moved aside when it is next opened for writing, and an empty one takes its place.
+A cache may vanish and may never be wrong: a file that is no database any more, or is found corrupt
+while in use, is moved aside by whoever writes to it, and an empty one takes its place.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def open_writing(path: Path, *, synchronous: int) -> apsw.Connection:
     """Open the file for writing, made new where there is none, or one that is no cache any more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if _marker(path).exists():
-        move_aside(path)
+        _move_aside(path)
     try:
         db = _opened(path, synchronous)
     except _CORRUPT:
-        move_aside(path)
+        _move_aside(path)
         db = _opened(path, synchronous)
     try:
         sync_folder(path.parent)  # a journal of SQLite's that came back after a power cut would undo what follows
@@ -97,9 +97,14 @@ def cache_error(path: Path, error: apsw.Error | OSError, db: apsw.Connection | N
     elif isinstance(error, _CORRUPT):
         with suppress(OSError):
             _marker(path).touch()
-        remedy = "open it again: it is moved aside, and computed again from the schedule"
+        remedy = "who writes to it moves it aside, and what it held is computed again from the schedule"
         kind, what = "damaged", f"damaged: {error}"
     return CacheError(what, where=str(path), remedy=remedy, kind=kind)
+
+
+def is_corruption(error: CacheError) -> bool:
+    """Tell whether an error is of the file as a whole, and not of something in it."""
+    return isinstance(error.__cause__, _CORRUPT)
 
 
 class Readers:
@@ -155,7 +160,7 @@ def closed(path: Path) -> CacheError:
     return CacheError("the cache is closed", where=str(path), remedy="open it again", kind="closed")
 
 
-def move_aside(path: Path) -> None:
+def _move_aside(path: Path) -> None:
     """Rename a file that is no cache any more, and what SQLite keeps beside it, to ``.damaged-N``."""
     number = 1
     while path.with_name(f"{path.name}.damaged-{number}").exists():

@@ -1,0 +1,202 @@
+"""Damage to snapshots and results costs time and no answer; damage to a schedule costs the process that it hit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+
+from procession import executors
+from procession_scheduler import rows, tiers
+from procession_sqlite import records
+from reliability import damages, schedules
+from reliability.damages import KINDS, Kept, hold
+from reliability.programme import Fault, Programme
+from reliability.schedules import Written
+
+FAULT = "corrupt snapshot or cache record"
+SEED = 20261128
+SHM = Path("/dev/shm")
+
+Damage = Callable[[Kept, Random], None]
+
+CERTAIN: Mapping[str, Damage] = {  # that are read when every slot is, and a new one computed
+    **{f"snapshot, {kind}": damages.in_snapshot(kind) for kind in KINDS},
+    "snapshot of another slot": damages.of_another_slot,
+    "snapshot of another process": damages.of_another_process,
+    "snapshot of another engine": damages.of_another_engine,
+    "record of another schedule": damages.of_another_schedule,
+    "records swapped": damages.swapped_rows,
+    **{f"{column}, {kind}": damages.in_column(column, kind) for column in damages.COLUMNS for kind in KINDS},
+    **{f"blob, {kind}": damages.in_blob(kind) for kind in KINDS},
+}
+FILES: Mapping[str, Damage] = {f"file, {kind}": damages.in_file(kind) for kind in KINDS}
+ANYWHERE: Mapping[str, Damage] = {f"anywhere, {kind}": damages.anywhere(kind) for kind in KINDS}
+
+
+@pytest.fixture
+def row(programme: Programme) -> Fault:
+    """Return the row of the programme."""
+    return programme.fault(FAULT, expected=0)
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """Return a folder, in memory where there is a disk of it: what is synced here is of no interest."""
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def folders(disk: Path) -> Mapping[str, Kept]:
+    """Return a folder whose snapshots are in the database, and one where they are files."""
+    return {"rows": damages.kept(disk / "rows", large=1 << 20), "files": damages.kept(disk / "files", large=100)}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "where", "change", "told"),
+    [(CERTAIN, "rows", 380, True), (FILES, "files", 60, True), (ANYWHERE, "rows", 60, False)],
+    ids=["records and snapshots", "files of blobs", "anywhere in the database"],
+)
+def test_damage_gives_no_other_answer(
+    kinds: Mapping[str, Damage],
+    where: str,
+    change: int,
+    told: bool,
+    row: Fault,
+    folders: Mapping[str, Kept],
+    disk: Path,
+    figure: Callable[[int, int], int],
+) -> None:
+    """Each damage is told where it is read, passed over, made good, and every state is what it was."""
+    count = figure(change, change * 40)
+    row.expected += count
+    for number in range(count):
+        name = list(kinds)[number % len(kinds)]
+        damaged(folders[where], name, kinds[name], disk / "copy", number, told=told)
+        row.held()
+    row.note(f"{count} of {len(kinds)} kinds, {'each told' if told else 'no other answer'}")
+
+
+def test_records_whose_seals_are_not_checked_are_caught(
+    row: Fault, folders: Mapping[str, Kept], disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same damage of records is seen where no seal is looked at."""
+    monkeypatch.setattr(records, "seal_of", lambda record: ANY)
+    kinds = [f"{column}, flipped" for column in damages.COLUMNS if column != "chain"]  # that one has a check of its own
+    for number, name in enumerate(kinds):
+        with pytest.raises((AssertionError, ValueError)):
+            damaged(folders["rows"], name, CERTAIN[name], disk / "copy", number, told=True)
+    row.control(f"records whose seals are not checked: {len(kinds)} of {len(kinds)} caught")
+
+
+def test_snapshots_whose_live_roots_are_not_compared_are_caught(
+    row: Fault, folders: Mapping[str, Kept], disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot of another slot is seen to give another answer where nothing compares what it restored."""
+    monkeypatch.setattr(executors, "_check_root", lambda live, record: None)
+    name = "snapshot of another slot"
+    with pytest.raises(AssertionError, match="another answer"):
+        damaged(folders["rows"], name, CERTAIN[name], disk / "copy", 1, told=True)
+    row.control("snapshots whose live root is not compared: caught")
+
+
+def damaged(place: Kept, name: str, damage: Damage, folder: Path, number: int, *, told: bool) -> None:
+    """Damage a copy and hold it."""
+    with place.copy(folder) as copy:
+        try:
+            damage(copy, Random(f"{SEED} {number}"))
+            hold(copy, told=told)
+        except BaseException as error:
+            error.add_note(f"{name}, seed {SEED}, number {number}")
+            raise
+
+
+# -- the schedule, which is no cache
+
+
+@pytest.fixture
+def schedule_row(programme: Programme) -> Fault:
+    """Return the row of the schedule."""
+    return programme.fault("torn or flipped schedule record", expected=0)
+
+
+@pytest.fixture(scope="module")
+def written(disk: Path) -> Written:
+    """Return a schedule to damage."""
+    return schedules.written(disk / "schedule")
+
+
+def test_a_damaged_record_stops_its_process_alone(
+    schedule_row: Fault, written: Written, disk: Path, figure: Callable[[int, int], int]
+) -> None:
+    """A record that is not what was written is named with process and slot, and everything else goes on."""
+    count = figure(100, 4_000)
+    schedule_row.expected += count
+    for number in range(count):
+        with written.copy(disk / "copy") as copy:
+            copy.check_record(Random(f"{SEED} {number}"), schedules.RECORDS[number % len(schedules.RECORDS)])
+        schedule_row.held()
+    schedule_row.note(f"{count} records, each named, the other process untouched")
+
+
+def test_a_damaged_file_is_never_taken_for_another(
+    schedule_row: Fault, written: Written, disk: Path, figure: Callable[[int, int], int]
+) -> None:
+    """Wherever the file is damaged, what is read is what was written, no message gets two slots, or it is refused."""
+    count = figure(200, 8_000)
+    schedule_row.expected += count
+    went_on = 0
+    for number in range(count):
+        dice = Random(f"{SEED} {number}")
+        with written.copy(disk / "copy") as copy:
+            content = KINDS[list(KINDS)[number % 3]](copy.file.read_bytes(), dice)
+            copy.file.write_bytes(content)
+            went_on += copy.check_file()
+        schedule_row.held()
+    schedule_row.note(f"{count} files flipped, cut and zeroed: in {went_on} at least one process was untouched")
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "away", "damage"),
+    [
+        (rows, "_seal", lambda process, fields, content: ANY, "timestamp = timestamp + 1"),
+        (rows, "_seal", lambda process, fields, content: ANY, "path = 'other'"),
+    ],
+    ids=["timestamp", "path"],
+)
+def test_records_without_seals_are_caught(
+    room: Any,
+    name: str,
+    away: Callable[..., object],
+    damage: str,
+    schedule_row: Fault,
+    written: Written,
+    disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same damage is seen to pass where no seal is looked at."""
+    monkeypatch.setattr(room, name, away)
+    with pytest.raises(AssertionError), written.copy(disk / "copy") as copy:
+        copy.check_record(Random(SEED), damage)
+    schedule_row.control(f"records whose seals are not checked: {damage} is caught")
+
+
+def test_an_index_that_nobody_checks_is_caught(
+    schedule_row: Fault, written: Written, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that has gone is seen to give a message two slots where no bucket is summed up."""
+    with written.copy(disk / "copy") as copy:
+        copy.lose_names()
+        copy.check_file()
+    monkeypatch.setattr(tiers, "check", lambda db, buckets: None)
+    with written.copy(disk / "copy") as copy:
+        copy.lose_names()
+        with pytest.raises(AssertionError, match="two slots"):
+            copy.check_file()
+    schedule_row.control("an index that is not summed up: two slots are caught")

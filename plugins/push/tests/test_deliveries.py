@@ -121,6 +121,14 @@ def test_a_full_disk_is_told(deliveries: Deliveries) -> None:
     assert 199 == len(kept(deliveries, *many))
 
 
+def test_a_file_that_does_not_open_is_told(tmp_path: Path) -> None:
+    """A folder in the place of the list is trouble of the disk, told with the path."""
+    (tmp_path / "outbox.sqlite").mkdir()
+    with pytest.raises(CacheError, match="see to the disk") as refused:
+        Deliveries(tmp_path / "outbox.sqlite")
+    assert ("io", str(tmp_path / "outbox.sqlite")) == (refused.value.kind, refused.value.where)
+
+
 def test_a_stranger_is_not_touched(tmp_path: Path) -> None:
     """A database of somebody else is refused and left as it is."""
     path = tmp_path / "outbox.sqlite"

@@ -12,6 +12,8 @@ Rules
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,9 @@ FILE = "outbox.sqlite"
 APPLICATION = 0x50724F62  # "PrOb", in the file's header
 VERSION = 1
 PENDING, DELIVERED, FAILED, STOPPED = "pending", "delivered", "failed", "stopped"
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -180,14 +185,20 @@ class Deliveries:
     # -- inside
 
     def _prepare(self, *, read_only: bool) -> None:
-        marks = (self._row("PRAGMA application_id")[0], self._row("PRAGMA user_version")[0])
-        if marks == (0, 0) and not read_only and not self._row("SELECT COUNT(*) FROM sqlite_master")[0]:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(_SCHEMA.format(application=APPLICATION, version=VERSION))
-        elif marks != (APPLICATION, VERSION):
+        marks = (self._db.pragma("application_id"), self._db.pragma("user_version"))
+        is_new = marks == (0, 0) and not self._row("SELECT COUNT(*) FROM sqlite_schema")[0]
+        if marks != (APPLICATION, VERSION) and (read_only or not is_new):
             what = f"its format is {marks[1]}, this program knows {VERSION}"
             raise self._error("foreign", what, "use the program that wrote it, or move it away")
-        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.pragma("temp_store", 2)  # in memory
+        if read_only:
+            return
+        self._db.pragma("journal_mode", "wal")
+        self._db.pragma("synchronous", 2)  # FULL: a commit is on the disk before anyone is told
+        self._db.pragma("fullfsync", 1)  # macOS: through the drive's own cache, too
+        if is_new:
+            self._db.execute(_SCHEMA.format(application=APPLICATION, version=VERSION))
+        _sync_folder(self._path.parent)  # SQLite made names in it, and does not tell if they are lost
 
     def _row(self, text: str, *values: object) -> Any:
         with self._translated():
@@ -202,8 +213,26 @@ class Deliveries:
         try:
             yield
         except apsw.Error as error:
-            said = next((words for kind, *words in _SAID if isinstance(error, kind)), ("io", str(error), _REMEDY))
+            db: apsw.Connection | None = getattr(self, "_db", None)  # none where the file does not open
+            failed = isinstance(error, apsw.IOError | apsw.CantOpenError)
+            known = apsw.FullError() if db is not None and failed and db.system_errno in FULL else error
+            said = next((words for kind, *words in _SAID if isinstance(known, kind)), ("io", str(error), _REMEDY))
             raise self._error(*said) from error
+        except OSError as error:
+            raise self._error("disk-full" if error.errno in FULL else "io", str(error), _REMEDY) from error
 
     def _error(self, kind: str, what: str, remedy: str) -> CacheError:
         return CacheError(what, where=str(self._path), remedy=remedy, kind=kind)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; a system that cannot is left as it is."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise

@@ -20,7 +20,7 @@ from procession.foreign import submissions
 from procession.hosts import Host, beyond_schedule, close_all, unknown_message, unknown_process
 from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
-from procession.lines import Line
+from procession.lines import Line, standings
 from procession.messages import EMPTY, Message
 from procession.outboxes import delivery_of
 from procession.paths import parse
@@ -236,18 +236,17 @@ class Kernel:
         return self._assign(self._host.scheduler_of(target), target, [submission])[0]
 
     def workers(self) -> list[Message]:
-        """Return what is live or waited for: process, state, slot, head, lag, callers, bytes, snapshot, last error."""
-        lines, faults = self._workers.lines(), self._workers.faults
-        return [line.standing(self.head(line.process).slot, faults.of(line.process)) for line in lines]
+        """Return how each process stands that is live, waited for or quarantined."""
+        return standings(self._workers.lines(), self._workers.faults, lambda process: self.head(process).slot)
 
     def retry(self, process: str, slot: int | None = None) -> Message:
         """Lift the quarantine of a slot, by default the one that the process has; tell process and slot."""
         self._host.scheduler_of(process)
         fault = self._workers.faults.of(process)
         if slot is not None and (fault is None or fault.slot != slot):
-            text = f"slot {slot} is not quarantined"
+            text, remedy = f"slot {slot} is not quarantined", "`procession workers` tells which slots are"
             facts: dict[str, Any] = {"process": process, "slot": slot}
-            raise RequestError(text, where=f"process {process}", kind="not-quarantined", facts=facts)
+            raise RequestError(text, where=f"process {process}", remedy=remedy, kind="not-quarantined", facts=facts)
         self._workers.faults.forget(process)
         return Message({"process": process, "slot": fault.slot if fault else None})
 

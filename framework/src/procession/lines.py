@@ -12,14 +12,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
 import attrs
 
 from procession.errors import ComputeError, ProcessionError
-from procession.faults import Fault
+from procession.faults import QUARANTINED, Fault, Faults
 from procession.messages import Message
 from procession.worker import Advanced, Worker
 
@@ -148,7 +148,7 @@ class Line:
         at = self.worker.at if self.worker.is_live else self.worker.newest()
         rows: dict[str, Any] = {
             "process": self.process,
-            "state": "quarantined" if fault and fault.quarantined else self.place.value,
+            "state": QUARANTINED if fault and fault.quarantined else self.place.value,
             "at-slot": at,
             "head": head,
             "lag": head - (-1 if at is None else at),
@@ -171,6 +171,16 @@ class Line:
         told = [waiter for slot in failed for waiter in self.waiting.pop(slot)]
         self.aim()
         return told
+
+
+def standings(lines: Sequence[Line], faults: Faults, head: Callable[[str], int]) -> list[Message]:
+    """Return where lines are, and the quarantined processes that nobody asked for yet, by process."""
+    rows = {line.process: line.standing(head(line.process), faults.of(line.process)) for line in lines}
+    for fault in faults.quarantined():
+        unknown = dict.fromkeys(("at-slot", "head", "lag", "snapshot-at"))
+        known = {"process": fault.process, "state": QUARANTINED, "queue": 0, "bytes": 0, "fault": fault.as_message()}
+        rows.setdefault(fault.process, Message({**known, **unknown}))
+    return [rows[process] for process in sorted(rows)]
 
 
 # -- what those who wait may be told

@@ -23,7 +23,7 @@ from procession.roles import Site, Verdict
 from procession.schedules import Given, Submission
 from procession.testing.fakes import MemoryHost, MemoryScheduler
 
-PATIENCE = 60.0  # seconds after which a stage stops waiting for a file, so that nothing hangs for ever
+PATIENCE = 600.0  # seconds after which a stage stops waiting for a file, so that nothing hangs for ever
 
 
 class JournalScheduler(MemoryScheduler):
@@ -72,6 +72,8 @@ class Tally(PureStage):
         asked = assignment.message
         if "wait-for" in asked:
             _wait(Path(asked["wait-for"]))
+        if Path(asked.get("raise-while", "/none")).exists():
+            raise ConnectionError("the price feed does not answer")
         if "raise" in asked:
             raise RuntimeError(asked["raise"])
         if "disk-full" in asked:

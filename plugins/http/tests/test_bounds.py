@@ -316,14 +316,14 @@ class TestRoom:
         with ThreadPoolExecutor(1) as pool, node.client() as client:
             first = pool.submit(get, node, f"/{process}/now/count")
             wait_for(gate.with_suffix(".entered"))
-            refused = client.get("/~meta@1.0/health")
+            refused = client.get(f"/{process}/slot/current")
             gate.touch()
             assert (503, "busy", "1") == (
                 refused.status_code,
                 refused.json()["error"]["kind"],
                 refused.headers["retry-after"],
             )
-            assert ((200, "2"), 200) == (first.result(), client.get("/~meta@1.0/health").status_code)
+            assert ((200, "2"), "1") == (first.result(), client.get(f"/{process}/slot/current").text)
 
     def test_what_waits_too_long_for_a_thread_is_told(self, start: Any, tmp_path: Path) -> None:
         """A request that finds no thread within its time is refused, and nothing of it runs later."""

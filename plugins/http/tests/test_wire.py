@@ -263,12 +263,34 @@ def test_a_fault_of_the_caller_is_no_error_of_ours(kernel: Kernel, caplog: pytes
 
 
 def test_a_refusal_that_will_pass_says_when() -> None:
-    """503 carries retry-after, and 405 what is allowed; nothing else does."""
+    """429 and 503 carry retry-after, and 405 what is allowed; nothing else does."""
     retried = dict(refusal(ComputeError("x", kind="busy")).headers)
     method = dict(refusal(RequestError("x", kind="method")).headers)
     other = dict(refusal(RequestError("x")).headers)
     assert ("1", "GET, HEAD, POST, OPTIONS") == (retried["retry-after"], method["allow"])
     assert not {"retry-after", "allow"} & set(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "wait"),
+    [
+        ("queue-full", 429, "1"),
+        ("behind", 503, "1"),
+        ("busy", 503, "1"),
+        ("deadline", 503, "1"),
+        ("host-memory", 503, "1"),
+        ("closed", 503, "5"),
+        ("stopping", 503, "5"),
+        ("wall-clock", 503, "10"),
+        ("quarantined", 503, None),
+        ("disk-full", 507, None),
+        ("device-raised", 500, None),
+    ],
+)
+def test_a_host_that_cannot_now_says_when_to_ask_again(kind: str, status: int, wait: str | None) -> None:
+    """A failure of this host has the status of its kind, and a wait where asking again may help by itself."""
+    reply = refusal(ComputeError("x", kind=kind))
+    assert (status, wait) == (reply.status, dict(reply.headers).get("retry-after"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""meta@1.0: what a node tells about itself."""
+"""meta@1.0: what a node tells about itself, and what its operator does about a quarantine."""
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 
 import attrs
@@ -14,6 +15,8 @@ from procession.structuring import key_of
 from procession_http.settings import HttpSettings, http_settings
 
 NAME = "meta@1.0"
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+
 SHOWN = ("body_limit", "header_limit", "header_count", "body_timeout", "request_timeout", "require_signed")
 
 
@@ -29,11 +32,29 @@ def info(request: Request) -> Message:
 
 
 def health(request: Request) -> Message:
-    """Tell that a request reaches the kernel."""
-    return Message({"status": "ok"})
+    """Tell whether this host keeps up: ``status`` is ok or degraded, with ``reasons`` and milliseconds a write."""
+    return _kernel(request).health()
 
 
-KEYS: Keys = {"info": info, "health": health}
+def workers(request: Request) -> Message:
+    """Tell how each process stands that is live, waited for or quarantined."""
+    return Message({"workers": _kernel(request).workers()})
+
+
+def retry(request: Request) -> Message:
+    """Lift the quarantine of a ``slot`` of a ``process``: who asks for it next has it computed."""
+    if request.method != "POST":
+        raise RequestError("it changes something", where="retry", remedy="POST it", kind="method")
+    given = request.body.set(request.params)
+    process, slot = given.get("process"), given.get("slot")
+    slot = int(slot) if isinstance(slot, str) and _NUMBER.match(slot) else slot
+    if not isinstance(process, str) or type(slot) is not int or slot < 0:
+        remedy = "give both, such as retry?process=ID&slot=5"
+        raise RequestError("names no process and slot", where="retry", remedy=remedy, kind="message")
+    return _kernel(request).retry(process, slot)
+
+
+KEYS: Keys = {"info": info, "health": health, "workers": workers, "retry": retry}
 
 
 def _kernel(request: Request) -> Kernel:

@@ -4,23 +4,26 @@ Rules
 -----
 * A body is bounded while it comes; one that is too large is never held.
 * Kernel calls block, so they run in a bounded number of threads; what finds no room is told so at once.
-* At the end nothing new is accepted, what runs is answered within a bound, and only then may the kernel close.
+* What an operator asks of meta@1.0 has threads of its own: it is answered also where every other one is taken.
+* At the end nothing new is accepted, what runs is answered within a bound, and only then does the kernel close.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
 
+import attrs
 import uvicorn
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -36,6 +39,12 @@ from procession_http.wire import Asked, Reply, answer, headless, refusal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 1024
+SETTLING = (
+    5.0  # seconds for threads to leave the kernel at the end; who waits longer is told by the kernel that it closes
+)
+OWN_THREADS = 2
+OWN_REQUESTS = 16
+OWN = re.compile(r"/~meta@1\.0/(info|health|workers|retry)(\?[\w=&-]*)?\Z")  # what computes nothing
 
 
 def listen(settings: HttpSettings) -> socket.socket:
@@ -120,15 +129,15 @@ class Node:
         self._kernel = kernel
         self._settings = settings
         self._body_seconds = seconds(settings.body_timeout)
-        self._request_seconds = seconds(settings.request_timeout)
-        self._threads = ThreadPoolExecutor(settings.threads, "procession-http")
-        self._turns = asyncio.Semaphore(settings.threads)
-        self._running = 0  # requests that run or wait for a thread
+        limit = seconds(settings.request_timeout)
+        self._room = Room(settings.threads, settings.requests, limit)
+        self._own_room = Room(OWN_THREADS, OWN_REQUESTS, limit)
         self._held = 0  # bytes of bodies
 
     def close(self) -> None:
-        """Wait for the threads; after this none of them asks the kernel again."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Wait a moment for the threads; what has not begun is given up, and who still waits the kernel will tell."""
+        self._room.close()
+        self._own_room.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -148,14 +157,12 @@ class Node:
         await _send(reply, send, None if _is_whole(request, upload) else upload)
 
     async def _reply(self, request: Request, body: bytearray) -> Reply:
-        self._refuse_when_full()
+        asked = _asked(request, b"")
+        room = self._own_room if OWN.match(asked.target) else self._room
+        room.refuse_when_full()
         await self._receive(request, body)
-        self._refuse_when_full()
-        self._running += 1
-        try:
-            return await self._computed(_asked(request, bytes(body)))
-        finally:
-            self._running -= 1
+        asked = attrs.evolve(asked, body=bytes(body))
+        return await room.run(partial(answer, self._kernel, asked, signed=self._settings.require_signed))
 
     async def _receive(self, request: Request, body: bytearray) -> None:
         """Receive a body within its size and time."""
@@ -170,25 +177,6 @@ class Node:
         except TimeoutError:
             what = f"no whole body came within {self._body_seconds:g} seconds"
             raise RequestError(what, where="body", remedy="send it at once", kind="slow") from None
-
-    async def _computed(self, asked: Asked) -> Reply:
-        deadline = time.monotonic() + self._request_seconds
-        try:
-            async with asyncio.timeout(self._request_seconds):
-                await self._turns.acquire()
-        except TimeoutError:
-            what = f"no thread came free within {self._request_seconds:g} seconds"
-            raise ComputeError(what, where="node", remedy="ask again", kind="deadline") from None
-        try:
-            left = max(0.0, deadline - time.monotonic())
-            work = partial(answer, self._kernel, asked, timeout=left, signed=self._settings.require_signed)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._turns.release()
-
-    def _refuse_when_full(self) -> None:
-        if self._running >= self._settings.requests:
-            raise _busy(f"{self._running} requests are running, which is all that this node takes")
 
     def _check_declared(self, headers: Headers) -> None:
         length, coding = headers.get("content-length", ""), headers.get("transfer-encoding", "chunked")
@@ -206,6 +194,53 @@ class Node:
     def _check_held(self, more: int) -> None:
         if self._held + more > self._settings.bodies_limit:
             raise _busy(f"{self._held} bytes of bodies are held, which is all that this node takes")
+
+
+class Room:
+    """Run calls in threads, at most so many at once, and so many that run or wait for a thread."""
+
+    def __init__(self, threads: int, requests: int, limit: float) -> None:
+        self._threads = ThreadPoolExecutor(threads, "procession-http")
+        self._turns = asyncio.Semaphore(threads)
+        self._requests = requests
+        self._limit = limit  # seconds for one, with the wait for a thread
+        self._running: set[Future[Reply]] = set()
+        self._inside = 0
+
+    def refuse_when_full(self) -> None:
+        """Refuse one more."""
+        if self._inside >= self._requests:
+            raise _busy(f"{self._inside} requests are running, which is all that this node takes")
+
+    async def run(self, call: Callable[..., Reply]) -> Reply:
+        """Run a call that is told how many seconds are left, as ``timeout``."""
+        self.refuse_when_full()
+        self._inside += 1
+        try:
+            return await self._ran(call)
+        finally:
+            self._inside -= 1
+
+    def close(self) -> None:
+        """Give up what has not begun, and wait a moment for what has."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        wait(self._running, SETTLING)
+
+    async def _ran(self, call: Callable[..., Reply]) -> Reply:
+        deadline = time.monotonic() + self._limit
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._turns.acquire()
+        except TimeoutError:
+            what = f"no thread came free within {self._limit:g} seconds"
+            raise ComputeError(what, where="node", remedy="ask again", kind="deadline") from None
+        try:
+            running = self._threads.submit(call, timeout=max(0.0, deadline - time.monotonic()))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+            return await asyncio.wrap_future(running)
+        finally:
+            self._turns.release()
 
 
 def _asked(request: Request, body: bytes) -> Asked:

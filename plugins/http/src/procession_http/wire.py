@@ -47,7 +47,10 @@ CORS = (
     ("access-control-expose-headers", "*"),
 )
 JSON = ("content-type", "application/json")
-RETRY = ("retry-after", "1")
+AGAIN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})  # asked later, it may come out well
+
+# The seconds after which asking again makes sense; None where it does not before somebody has done something.
+WAITS: Final[Mapping[str, int | None]] = {"": 1, "closed": 5, "stopping": 5, "wall-clock": 10, "quarantined": None}
 
 # The status of an error: its class, then its kind, "" for any other.
 STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
@@ -62,6 +65,7 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
         "method": 405,
         "slow": 408,
         "conflict": 409,
+        "not-quarantined": 409,
         "too-large": 413,
         "media-type": 415,
         "missing-blob": 422,
@@ -72,15 +76,19 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
     ScheduleError: {"": 500, "closed": 503, "locked": 503, "deadline": 503, "stopped": 503, "disk-full": 507},
     ComputeError: {
         "": 500,
+        "queue-full": 429,
+        "behind": 503,
         "busy": 503,
+        "closed": 503,
         "deadline": 503,
         "host-memory": 503,
         "quarantined": 503,
         "stopping": 503,
+        "wall-clock": 503,
         "disk-full": 507,
     },
-    CacheError: {"": 500, "closed": 503, "locked": 503, "disk-full": 507},
-    SnapshotError: {"": 500, "disk-full": 507},
+    CacheError: {"": 500, "closed": 503, "host-memory": 503, "locked": 503, "disk-full": 507},
+    SnapshotError: {"": 500, "host-memory": 503, "disk-full": 507},
     ProcessionError: {"": 500},
 }
 CAUSES = 16  # of an error that are looked at, one behind the other
@@ -133,7 +141,8 @@ def refusal(error: ProcessionError, asked: Asked | None = None) -> Reply:
     told: dict[str, Any] = {**error.told(), "message": _text(error), "id": name}
     if isinstance(error, ConfigError):
         told["problems"] = list(error.problems)
-    extra = [RETRY] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
+    wait = WAITS.get(error.kind, WAITS[""]) if status in AGAIN else None
+    extra = [("retry-after", str(wait))] if wait is not None else []
     extra += [("allow", ALLOWED)] if status == HTTPStatus.METHOD_NOT_ALLOWED else []
     body = json.dumps({"error": told}, ensure_ascii=False).encode("utf-8", "replace")
     return _reply(status, body, JSON, *extra)
@@ -266,7 +275,7 @@ def _text(error: ProcessionError) -> str:
 
 def _log(error: ProcessionError, status: int, name: str, asked: Asked | None) -> None:
     line = f"{asked.method} {asked.target:.200}" if asked else "no request"
-    ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.kind != "behind"  # that is no trouble, and comes often
     level = logging.INFO if not ours else logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR
     traced = ours and (level == logging.ERROR or error.__cause__ is not None)
     log.log(level, "%s %s: %s: %s", name, line, status, error.text, exc_info=error if traced else None)

@@ -22,7 +22,7 @@ class Adder(PureStage):
     """Add up what messages give.
 
     Needs: nothing.
-    Reads: ``by``, ``refuse`` and ``break`` of the message.
+    Reads: ``by``, ``refuse``, ``break`` and ``break-while`` (a file is there) of the message.
     Writes: ``sum``, ``results/data``.
     Verdicts: Ok; Fail ``refused`` where the message says so.
     Snapshot: none.
@@ -34,7 +34,7 @@ class Adder(PureStage):
     def compute(self, state: Message, assignment: Any, pass_number: int) -> Any:
         """Add ``by``; raise where the message says ``break``."""
         message = assignment.message
-        if message.get("break"):
+        if message.get("break") or Path(message.get("break-while", "/none")).exists():
             raise OSError(5, "the disk is on fire")
         if message.get("refuse"):
             return Fail("refused", str(message["refuse"]))

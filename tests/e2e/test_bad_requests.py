@@ -65,7 +65,7 @@ def served(running: Node) -> Iterator[Node]:
 
 def _standing(running: Node) -> tuple[Any, ...]:
     schedule, now = f"/{running.process}/schedule", f"/{running.process}/now"
-    return running.get(schedule)["assignments"], running.get(now), running.get("/~meta@1.0/health")
+    return running.get(schedule)["assignments"], running.get(now), "status" in running.get("/~meta@1.0/health")
 
 
 def definition(**rows: Any) -> dict[str, Any]:

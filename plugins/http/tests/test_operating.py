@@ -1,4 +1,4 @@
-"""What an operator sees of a node and does about it: how processes stand, health, quarantine, and a node that is full."""
+"""What an operator sees of a node and does about it: how processes stand, health, quarantine, a node that is full."""
 
 from __future__ import annotations
 

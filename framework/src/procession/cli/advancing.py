@@ -27,7 +27,7 @@ def advance(kernel: Kernel, process: str, last: int, *, end: float | None = None
         slot, size = -1, FIRST_STEP
         while slot < last:
             slot, begun = min(slot + size, last), time.monotonic()
-            kernel.compute(process, slot, key="at-slot", timeout=_left(end, process, slot))
+            kernel.compute(process, slot, key="at-slot", timeout=_left(end, process, slot), patient=True)
             progress.to(slot + 1)
             size = next_size(size, time.monotonic() - begun)
 
@@ -37,7 +37,7 @@ def drill(kernel: Kernel, process: str, last: int, *, step: int) -> None:
     slot = -1
     while slot < last:
         slot = min(slot + step, last)
-        kernel.compute(process, slot, key="at-slot")
+        kernel.compute(process, slot, key="at-slot", patient=True)
         click.echo(f"{REPORT}{slot}", err=True)
         sys.stdin.readline()
 

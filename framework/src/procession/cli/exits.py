@@ -58,9 +58,11 @@ BY_KIND: Mapping[str, int] = MappingProxyType(
         "beyond-schedule": NOT_FOUND,
         "missing": NOT_FOUND,
         "missing-blob": NOT_FOUND,
+        "not-quarantined": NOT_FOUND,
         "locked": LOCKED,
         "broken-schedule": BAD_INPUT,  # of a schedule made elsewhere
         "deadline": DEADLINE,
+        "behind": DEADLINE,
     }
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -20,6 +21,7 @@ LIMIT = 256 << 20  # bytes of an answer
 CHUNK = 1 << 16
 SAFE = "/~&=+?()%,:@!$'*;-._"  # what a path may hold as it is
 SPAWN = "/~process@1.0/schedule"
+LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # below 500, and no fault of what was asked
 
 
 class Node:
@@ -29,7 +31,7 @@ class Node:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise RequestError(f"{url!r:.80} is no address", where="--url", remedy="give http://HOST:PORT", kind="url")
         self.url = url.rstrip("/")
-        self._end = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        self.end = time.monotonic() + (TIMEOUT if timeout is None else timeout)
 
     def get(self, path: str) -> Any:
         """Return the value at a path."""
@@ -78,7 +80,7 @@ class Node:
         return bytes(content)
 
     def _left(self) -> float:
-        left = self._end - time.monotonic()
+        left = self.end - time.monotonic()
         if left <= 0:
             raise self._late()
         return left
@@ -99,7 +101,7 @@ def refused(url: str, status: int, body: bytes) -> ProcessionError:
     facts = {key: fact for key, fact in told.items() if isinstance(fact, str | int | float | bool | None)}
     if kind == "bad-definition" and isinstance(told.get("problems"), list):
         return ConfigError([str(problem) for problem in told["problems"]], where=url)
-    cls = RequestError if status < 500 else ComputeError
+    cls = RequestError if status < 500 and status not in LATER else ComputeError
     remedy = str(told.get("remedy") or "")
     own = {key: fact for key, fact in facts.items() if key not in ("kind", "message", "remedy")}
     return cls(what.removesuffix(f"; {remedy}"), where=url, kind=kind, remedy=remedy, facts=own)

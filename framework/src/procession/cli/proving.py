@@ -186,7 +186,7 @@ def _stored(session: Session, file: Path, folder: Path) -> int:
 def _same_slots(session: Session, file: Path, process: Process, folder: Path) -> int:
     with session.kernel(file, data=folder, read_only=True, apart=True) as kernel:
         slots = range(process.head.slot + 1)
-        return sum(process.compute(slot).id == kernel.compute(process.id, slot).id for slot in slots)
+        return sum(process.compute(slot).id == kernel.compute(process.id, slot, patient=True).id for slot in slots)
 
 
 def _proof(summary: Summary, killed: tuple[int, ...], ended: Mapping[str, Any], same_slots: int) -> Proof:

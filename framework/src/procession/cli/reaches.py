@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from procession.cli import screen
 from procession.cli.advancing import advance
+from procession.cli.following import followed
 from procession.cli.nodes import Node
 from procession.cli.options import DATA, Place
 from procession.cli.session import Session
 from procession.definitions import Definition, Loaded, load_file
-from procession.errors import ConfigError, RequestError, ScheduleError
+from procession.errors import ComputeError, ConfigError, RequestError, ScheduleError
+from procession.faults import QUARANTINED
 from procession.ids import is_id
 from procession.kernel import Kernel
 from procession.messages import EMPTY, Message
@@ -44,6 +46,9 @@ class Reach(Protocol):
     def now(self, path: str) -> Any:
         """Return what is at a path of the state at the head."""
 
+    def retry(self, slot: int) -> None:
+        """Lift the quarantine of a slot."""
+
     def schedule(self, messages: Sequence[Message], keys: Sequence[str] | None) -> Sequence[Message]:
         """Add messages, with their idempotency keys if there are any; return the assignments."""
 
@@ -69,12 +74,16 @@ class Here:
         """Return what is at a path of a state, computed with a bar where it takes long."""
         if isinstance(at, int) and 0 <= at <= self.kernel.head(self.process).slot:
             advance(self.kernel, self.process, at, end=self._end)
-        return self._resolved(compute_path(self.process, at, path))
+        return followed(lambda: self._resolved(compute_path(self.process, at, path)), self._end)
 
     def now(self, path: str) -> Any:
         """Return what is at a path of the state at the head."""
         advance(self.kernel, self.process, self.kernel.head(self.process).slot, end=self._end)
-        return self._resolved(f"/{self.process}/now/{path}")
+        return followed(lambda: self._resolved(f"/{self.process}/now/{path}"), self._end)
+
+    def retry(self, slot: int) -> None:
+        """Lift the quarantine of a slot."""
+        self.kernel.retry(self.process, slot)
 
     def schedule(self, messages: Sequence[Message], keys: Sequence[str] | None) -> Sequence[Message]:
         """Add messages in one commit."""
@@ -107,12 +116,16 @@ class There:
         self._node = node
 
     def state(self, at: int | str | None, path: str) -> Any:
-        """Return what is at a path of a state."""
-        return self._node.get(compute_path(self.process, at, path))
+        """Return what is at a path of a state; what the node computes for longer than a request is followed."""
+        return followed(lambda: self._node.get(compute_path(self.process, at, path)), self._node.end)
 
     def now(self, path: str) -> Any:
         """Return what is at a path of the state at the head."""
-        return self._node.get(f"/{self.process}/now/{path}")
+        return followed(lambda: self._node.get(f"/{self.process}/now/{path}"), self._node.end)
+
+    def retry(self, slot: int) -> None:
+        """Lift the quarantine of a slot."""
+        self._node.post(f"/~meta@1.0/retry?process={self.process}&slot={slot}", EMPTY)
 
     def schedule(self, messages: Sequence[Message], keys: Sequence[str] | None) -> Sequence[Message]:
         """Add messages one by one."""
@@ -146,9 +159,10 @@ def reach(session: Session, place: Place, target: str, *, access: Access) -> Ite
     file = file_of(target)
     if place.url is not None:
         process = definition_in(session, file).id if file else target
-        yield There(Node(place.url, place.timeout), _whole(process))
+        with _retried_with(place, file, session):
+            yield There(Node(place.url, place.timeout), _whole(process))
         return
-    with kernel_at(session, place.data, file, access=access) as kernel:
+    with kernel_at(session, place.data, file, access=access) as kernel, _retried_with(place, file, session):
         yield Here(kernel, matching(kernel, target), place.timeout)
 
 
@@ -208,6 +222,19 @@ def matching(kernel: Kernel, target: str) -> str:
     shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
     text = f"{len(found)} processes begin with {target!r:.60}: {shown}"
     raise RequestError(text, where="target", remedy="give more of the id", kind="ambiguous", facts=facts)
+
+
+@contextmanager
+def _retried_with(place: Place, file: Path | None, session: Session) -> Iterator[None]:
+    """Tell the whole command that lifts a quarantine, with the place where the process is."""
+    try:
+        yield
+    except ComputeError as error:
+        if error.kind != QUARANTINED:
+            raise
+        option = f"--url {place.url}" if place.url else f"--data {_folder(session, place.data, file)}"
+        remedy = f"{error.remedy} {option}"
+        raise ComputeError(error.what, where=error.where, remedy=remedy, kind=error.kind, facts=error.facts) from error
 
 
 def _loaded(session: Session, file: Path) -> Loaded:

@@ -23,13 +23,15 @@ from procession.cli.log import log
 from procession.cli.options import AS_JSON, DEBUG, debug_option
 from procession.cli.processes import processes
 from procession.cli.replay import replay
+from procession.cli.retry import retry
 from procession.cli.run import run
 from procession.cli.schedule import schedule
 from procession.cli.session import Session
 from procession.cli.spawn import spawn
+from procession.cli.workers import workers
 from procession.errors import ProcessionError
 
-COMMANDS = (check, compute, devices, import_schedule, log, now, processes, replay, run, schedule, spawn)
+COMMANDS = (check, compute, devices, import_schedule, log, now, processes, replay, retry, run, schedule, spawn, workers)
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {"push": "procession-push", "serve": "procession-http"}
 )  # commands of plugins, and which

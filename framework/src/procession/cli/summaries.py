@@ -104,7 +104,7 @@ def _failures(process: Process, head: int) -> tuple[Counter[str], list[int]]:
     first: list[int] = []
     with Progress("reading results", head + 1) as progress:
         for slot in range(head + 1):
-            kind = process.kernel.compute(process.id, slot, key="results").at("results/error/kind")
+            kind = process.kernel.compute(process.id, slot, key="results", patient=True).at("results/error/kind")
             if kind is not None:
                 kinds[str(kind)] += 1
                 first += [slot] if len(first) < FIRST else []
@@ -114,7 +114,7 @@ def _failures(process: Process, head: int) -> tuple[Counter[str], list[int]]:
 
 def _outcome(process: Process, slot: int) -> Outcome:
     (assignment,) = process.kernel.read(process.id, slot, slot)
-    results = process.kernel.compute(process.id, slot, key="results").get("results", EMPTY)
+    results = process.kernel.compute(process.id, slot, key="results", patient=True).get("results", EMPTY)
     return Outcome(slot, assignment.message, results if isinstance(results, Message) else Message({"data": results}))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -59,10 +60,13 @@ class Faults:
         """Return the quarantined slots, by process."""
         return [fault for _, fault in sorted(self._faults.items()) if fault.quarantined]
 
-    def check(self, process: str, slot: int, fingerprint: str) -> None:
-        """Refuse a slot that a quarantined one stands before: ComputeError, kind ``quarantined``."""
+    def check(self, process: str, slot: int, fingerprint: str, begin_of: Callable[[int], int]) -> None:
+        """Refuse a slot that a quarantined one stands before: ComputeError, kind ``quarantined``.
+
+        ``begin_of`` tells behind which slot computing begins: what begins behind the quarantined one meets it not.
+        """
         fault = self._faults.get(process)
-        if fault is None or not fault.quarantined or slot < fault.slot:
+        if fault is None or not fault.quarantined or not begin_of(slot) < fault.slot <= slot:
             return
         if fault.fingerprint != fingerprint:
             self.forget(process)

@@ -71,6 +71,14 @@ class Host:
                 return scheduler
         raise unknown_process(process)
 
+    def holds(self, process: str) -> bool:
+        """Tell whether a process is here."""
+        try:
+            self.scheduler_of(process)
+        except RequestError:
+            return False
+        return True
+
     def blob(self, blob_id: str) -> bytes:
         """Return the bytes of an id; RequestError (kind ``missing-blob``) where they are not here."""
         try:

@@ -237,7 +237,8 @@ class Kernel:
 
     def workers(self) -> list[Message]:
         """Return how each process stands that is live, waited for or quarantined."""
-        return standings(self._workers.lines(), self._workers.faults, lambda process: self.head(process).slot)
+        lines = [line for line in self._workers.lines() if self._host.holds(line.process)]  # others are to begin yet
+        return standings(lines, self._workers.faults, lambda process: self.head(process).slot)
 
     def retry(self, process: str, slot: int | None = None) -> Message:
         """Lift the quarantine of a slot, by default the one that the process has; tell process and slot."""

@@ -9,10 +9,11 @@ Rules
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Any
 
@@ -20,7 +21,8 @@ import attrs
 
 from procession.errors import ComputeError, ProcessionError
 from procession.faults import QUARANTINED, Fault, Faults
-from procession.messages import Message
+from procession.messages import EMPTY, Message
+from procession.settings import WorkerSettings
 from procession.worker import Advanced, Worker
 
 OWED = 8  # states of past slots that are kept for who asks again
@@ -64,7 +66,8 @@ class Line:
     """Hold a worker and those who wait for it.
 
     ``target`` is the slot to compute up to, for callers or in the background. ``owed`` are past slots that are
-    computed in the background, with their states once they are there. A ``seated`` line counts among the live.
+    computed in the background, with their states once they are there. A ``seated`` line counts among the live;
+    it runs on ``thread``, and did its first piece of work when it had ``begun``.
     """
 
     worker: Worker
@@ -76,6 +79,7 @@ class Line:
     seated: bool = False
     size: int = 0
     used: float = attrs.field(factory=time.monotonic)
+    begun: float = math.inf
     thread: int | None = None
     error: ProcessionError | None = None
 
@@ -100,9 +104,13 @@ class Line:
         """Tell whether anything is left to do."""
         return bool(self.tasks) or self.target > self.worker.at or self.past is not None
 
+    def had(self, seconds: float) -> bool:
+        """Tell whether it did something for so long, and may give its room up and lose nothing."""
+        return self.worker.can_rest and time.monotonic() - self.begun > seconds
+
     def wants(self, slot: int) -> bool:
         """Tell whether somebody waits for a slot, or will ask for it again."""
-        return slot in self.waiting or (slot in self.owed and self.owed[slot] is None)
+        return slot in self.waiting or self.owed.get(slot, EMPTY) is None
 
     def join(self, waiter: Waiter) -> None:
         """Let a caller wait for a slot."""
@@ -110,8 +118,9 @@ class Line:
         self.target = max(self.target, waiter.slot)
 
     def aim(self) -> None:
-        """Compute for those who wait and no further."""
-        self.target = max(self.waiting, default=-1)
+        """Compute for those who wait or will ask again, and no further."""
+        owed = [slot for slot, state in self.owed.items() if state is None]
+        self.target = max((*self.waiting, *owed), default=-1)
 
     def leave(self, waiter: Waiter) -> None:
         """Let a caller go who waits no longer; its slot is computed all the same."""
@@ -183,7 +192,40 @@ def standings(lines: Sequence[Line], faults: Faults, head: Callable[[str], int])
     return [rows[process] for process in sorted(rows)]
 
 
+# -- room
+
+
+def is_full(lines: Collection[Line], settings: WorkerSettings) -> bool:
+    """Tell whether no other line may be seated beside these."""
+    seated = [line for line in lines if line.seated]
+    too_large = sum(line.size for line in seated) >= settings.live_bytes
+    return len(seated) >= settings.live or (too_large and bool(seated))
+
+
+def longest_idle(lines: Collection[Line]) -> Line | None:
+    """Return the seated line that was used longest ago and does nothing."""
+    idle = [line for line in lines if line.seated and line.place is Place.IDLE]
+    return min(idle, key=lambda line: line.used, default=None)
+
+
+def refuse_full(line: Line, lines: Collection[Line], queued: int, settings: WorkerSettings) -> None:
+    """Refuse a caller for whom there is no place to wait, ``queued`` lines being without room."""
+    if line.thread == threading.get_ident():
+        raise crowded(line, "what watches a process cannot wait for a slot of the same process", "busy")
+    total = queued if line.place is Place.IDLE else sum(other.count for other in lines)
+    if line.count >= settings.queue:
+        raise crowded(line, f"{line.count} callers wait for it already", "queue-full")
+    if total >= settings.queue_total:
+        raise crowded(line, f"{total} callers wait here already", "busy")
+
+
 # -- what those who wait may be told
+
+
+def tell_all(waiters: Sequence[Waiter], error: ProcessionError) -> None:
+    """Let callers go on with an error."""
+    for waiter in waiters:
+        waiter.tell(None, error)
 
 
 def closed() -> ComputeError:

@@ -34,9 +34,14 @@ Wanted = Callable[[int], bool]  # whether somebody waits for the state after a s
 class Advanced:
     """Tell how far a batch came: the states that somebody waits for, and why the next slot could not be computed."""
 
+    begin: int
     at: int
     states: dict[int, Message]
     fault: ProcessionError | None = None
+
+    def passed(self, slot: int) -> bool:
+        """Tell whether a slot was computed."""
+        return self.begin < slot <= self.at
 
 
 class Worker:
@@ -120,6 +125,13 @@ class Worker:
         return self._live is not None
 
     @property
+    def can_rest(self) -> bool:
+        """Tell whether the live state, given back, is restored where it stood and not replayed from the start."""
+        live = self._live
+        kept = live is None or not live.stage.live or live.snapshot_at >= 0
+        return kept and not self.services.read_only
+
+    @property
     def snapshot_at(self) -> int:
         """Return the slot that the live state was snapshotted or restored at; -1 for none."""
         live = self._live
@@ -164,9 +176,14 @@ class Worker:
 
     def rebuild(self, record: Record) -> None:
         """Recompute a record that has damaged parts, and write all of it again."""
+        before = self.computing
         with self._apart(fresh(self.process)) as executor:
-            for assignment in assignments(self.services, self.process.id, 0, record.slot):
-                executor.step(assignment)
+            try:
+                for assignment in assignments(self.services, self.process.id, 0, record.slot):
+                    self.computing = (assignment.slot, time.monotonic())
+                    executor.step(assignment)
+            finally:
+                self.computing = before
             if executor.state.digest != record.state_digest:
                 raise divergence(record, executor.state)
             pending = Pending(self.services, -1, self._empty_snapshot, rewrite=True)
@@ -179,9 +196,13 @@ class Worker:
         if live is None or not live.stage.live or live.at <= live.snapshot_at or self.services.read_only:
             return
         (assignment,) = assignments(self.services, self.process.id, live.at, live.at)
-        pending = self._pending(live.at)
-        pending.put(live, assignment, due=True)
-        self._commit(pending)
+        pending, before = self._pending(live.at), live.snapshot_at
+        try:
+            pending.put(live, assignment, due=True)
+            self._commit(pending)
+        except BaseException:
+            live.snapshot_at = before
+            raise
 
     def rest(self) -> None:
         """Give the live state back once its snapshot is acknowledged; what the cache raises leaves it as it is."""
@@ -228,7 +249,8 @@ class Worker:
         pending = self._pending(-1 if executor.horizon is None else executor.horizon)
         states = {executor.at: executor.state} if wanted(executor.at) else {}
         fault: ProcessionError | None = None
-        for assignment in assignments(self.services, self.process.id, executor.at + 1, slot):
+        begin = executor.at
+        for assignment in assignments(self.services, self.process.id, begin + 1, slot):
             self.computing = (assignment.slot, time.monotonic())
             try:
                 result = executor.step(assignment)
@@ -242,7 +264,7 @@ class Worker:
                 break
         self.computing = None
         self._commit(pending)
-        return Advanced(executor.at, states, fault)
+        return Advanced(begin, executor.at, states, fault)
 
     @contextmanager
     def _apart(self, executor: Executor) -> Iterator[Executor]:

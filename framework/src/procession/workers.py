@@ -12,17 +12,31 @@ Rules
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from procession.errors import ProcessionError
+from procession.errors import ComputeError, ProcessionError
 from procession.executors import Services
 from procession.faults import Faults
-from procession.hands import Hands
-from procession.lines import Line, Place, Task, Waiter, behind, closed, crowded, late, too_long
+from procession.hands import Hands, begin
+from procession.lines import (
+    Line,
+    Place,
+    Task,
+    Waiter,
+    behind,
+    closed,
+    is_full,
+    late,
+    longest_idle,
+    refuse_full,
+    tell_all,
+    too_long,
+)
 from procession.messages import Message
 from procession.process import Compiled
 from procession.results import Record
@@ -31,6 +45,7 @@ from procession.worker import Advanced, Worker, told
 
 GRACE = 1.0  # seconds beyond the limit of a slot, in which a stage may stop by itself
 ENDING = 2.0  # seconds for a batch to end when the time to drain is over
+TURN = 2.0  # seconds after which a process gives its room to those who wait for it
 TICK = 0.5  # seconds between two looks of the keeper
 
 log = logging.getLogger("procession")
@@ -50,7 +65,7 @@ class Workers:
         self._lines: dict[str, Line] = {}
         self._queued: deque[Line] = deque()
         self._hands = Hands("procession worker")
-        self._keeper: threading.Thread | None = None
+        self._is_kept = False
         self._closing = False
         self._ended = threading.Event()
 
@@ -78,7 +93,7 @@ class Workers:
         found = worker.stored(slot, key)
         if found is not None:
             return found
-        self.faults.check(line.process, slot, worker.process.fingerprint)
+        self.faults.check(line.process, slot, worker.process.fingerprint, worker.begin_of)
         begin = slot if patient else worker.begin_of(slot)
         waiter = Waiter(slot, key)
         with self._lock:
@@ -117,14 +132,14 @@ class Workers:
             for line in self._lines.values():
                 line.owed = {}
                 line.aim()
-        _tell(refused, closed())
+        tell_all(refused, closed())
         with self._lock:
             self._wait_until_quiet(seconds(self._settings.drain_timeout))
             self._ended.set()
             self._wait_until_quiet(ENDING)
             lines, self._lines = list(self._lines.values()), {}
             refused = [waiter for line in lines for waiter in (*line.fail(closed()), *line.drop_tasks())]
-        _tell(refused, closed())
+        tell_all(refused, closed())
         self._hands.close()
         return [partial(self._closed, line) for line in lines]
 
@@ -164,15 +179,7 @@ class Workers:
     def _refuse_full(self, line: Line) -> None:
         if self._closing:
             raise closed()
-        if line.thread == threading.get_ident():
-            raise crowded(line, "what watches a process cannot wait for a slot of the same process", "busy")
-        total = len(self._queued)
-        if line.place is not Place.IDLE:
-            total = sum(other.count for other in self._lines.values())
-        if line.count >= self._settings.queue:
-            raise crowded(line, f"{line.count} callers wait for it already", "queue-full")
-        if total >= self._settings.queue_total:
-            raise crowded(line, f"{total} callers wait here already", "busy")
+        refuse_full(line, self._lines.values(), len(self._queued), self._settings)
 
     # -- inside: room
 
@@ -181,74 +188,68 @@ class Workers:
         if line.place is not Place.IDLE:
             return
         victim: Line | None = None
-        if not line.seated and self._is_full():
-            victim = self._idle()
+        if not line.seated and is_full(self._lines.values(), self._settings):
+            victim = longest_idle(self._lines.values())
             if victim is None:
                 line.place = Place.QUEUED
                 self._queued.append(line)
                 return
-            victim.place = Place.RUNNING
-        line.place, line.seated = Place.RUNNING, True
-        self._hands.give(partial(self._run, line, line.worker, victim))
-        if self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep, name="procession keeper", daemon=True)
-            self._keeper.start()
+        changed = [line, victim] if victim else [line]
+        before = [(one, one.seated) for one in changed]
+        line.seated = True
+        for one in changed:
+            one.place = Place.RUNNING
+        try:
+            self._hands.give(partial(self._run, line, line.worker, victim))
+        except ComputeError as error:
+            for one, seated in before:
+                one.place, one.seated = Place.IDLE, seated
+            tell_all([*line.fail(error), *line.drop_tasks()], error)
+        if not self._is_kept:
+            self._is_kept = begin("procession keeper", self._keep)
 
-    def _is_full(self) -> bool:
-        seated = [line for line in self._lines.values() if line.seated]
-        too_large = sum(line.size for line in seated) >= self._settings.live_bytes
-        return len(seated) >= self._settings.live or (too_large and bool(seated))
-
-    def _idle(self) -> Line | None:
-        """Return the seated line that was used longest ago and does nothing."""
-        idle = [line for line in self._lines.values() if line.seated and line.place is Place.IDLE]
-        return min(idle, key=lambda line: line.used, default=None)
-
-    def _freed(self, line: Line) -> None:
-        """Note that a line does nothing now; let those run who wait for room."""
+    def _freed(self, line: Line, *, evicting: bool = True) -> None:
+        """Note that a line does nothing now; let those run who wait for room, then itself if it has more to do."""
         line.place, line.thread, line.used = Place.IDLE, None, time.monotonic()
         line.seated = line.seated and line.worker.is_live
         self._quiet.notify_all()
         if self._closing:
             return
-        if line.has_work:
-            self._start(line)
         queued, self._queued = self._queued, deque()
-        for other in queued:
-            other.place = Place.IDLE
+        for other in (*queued, *([line] if line.has_work else [])):
+            other.place = Place.IDLE if other.place is Place.QUEUED else other.place
             self._start(other)
-        victim = self._idle() if sum(other.size for other in self._lines.values()) > self._settings.live_bytes else None
+        too_large = sum(other.size for other in self._lines.values()) > self._settings.live_bytes
+        victim = longest_idle(self._lines.values()) if too_large and evicting else None
         if victim is not None:
             self._evict(victim)
 
     def _evict(self, line: Line) -> None:
-        line.place = Place.RUNNING
-        self._hands.give(partial(self._rest_alone, line))
-
-    def _rest_alone(self, line: Line) -> None:
-        self._rested(line)
+        line.place, line.thread = Place.RUNNING, None
+        self._hands.give(partial(self._rested, line))
 
     def _rested(self, line: Line) -> ProcessionError | None:
         """Snapshot a line and close its live state; return why it stays."""
         error: ProcessionError | None = None
+        line.thread = threading.get_ident()
         try:
             line.worker.rest()
-        except Exception as raised:  # noqa: BLE001 - the plugin boundary: it stays live, and is tried again later
+        except BaseException as raised:  # noqa: BLE001 - the boundary of a thread: it stays live, and is tried again
             error = told(raised, line.process, line.worker.at)
             line.worker.services.report(line.process, line.worker.at, error)
         with self._lock:
             if error is None:
                 line.size = 0
                 line.aim()
-            self._freed(line)
-            if error is None and line.place is Place.IDLE and not line.count and not self._closing:
-                self._lines.pop(line.process, None)
+            self._freed(line, evicting=error is None)
+            if error is None and line.place is Place.IDLE and not self._closing:
+                self._forget(line)
         return error
 
     # -- inside: running, each line on one thread
 
     def _run(self, line: Line, worker: Worker, victim: Line | None) -> None:
-        line.thread = threading.get_ident()
+        line.thread, line.begun = threading.get_ident(), math.inf
         if victim is not None:
             error = self._rested(victim)
             if error is not None:
@@ -256,9 +257,9 @@ class Workers:
         while (job := self._next(line, worker)) is not None:
             try:
                 job()
+                self._measure(line, worker)
             except BaseException as raised:  # noqa: BLE001 - the boundary of a thread: whoever waits is told
                 self._fail(line, worker, told(raised, line.process, worker.at + 1))
-            line.size = worker.size
         if line.worker is not worker:
             worker.drop()
 
@@ -267,6 +268,9 @@ class Workers:
             if line.worker is not worker:
                 return None
             past = line.past
+            if self._queued and line.has_work and line.had(TURN):
+                self._evict(line)
+                return None
             if not self._ended.is_set():
                 if worker.is_looking_back and past is None:
                     return worker.forget_past
@@ -278,6 +282,12 @@ class Workers:
                     return partial(self._advance, line, worker)
             self._freed(line)
             return None
+
+    def _measure(self, line: Line, worker: Worker) -> None:
+        size = worker.size
+        with self._lock:
+            if line.worker is worker:
+                line.size, line.begun = size, min(line.begun, time.monotonic())
 
     def _do(self, worker: Worker, task: Task) -> None:
         error: ProcessionError | None = None
@@ -319,7 +329,7 @@ class Workers:
             self._fail(line, worker, fault, from_slot=advanced.at + 1)
             return
         known = self.faults.of(line.process)
-        if known is not None and known.slot <= advanced.at:
+        if known is not None and advanced.passed(known.slot):
             self.faults.forget(line.process)
         line.error = None
 
@@ -327,7 +337,7 @@ class Workers:
         with self._lock:
             waiters = line.fail(error, from_slot=from_slot) if line.worker is worker else []
         worker.services.watch("procession_failed", process=line.process, slot=error.facts.get("slot"), error=error)
-        _tell(waiters, error)
+        tell_all(waiters, error)
 
     # -- inside: the keeper
 
@@ -349,7 +359,11 @@ class Workers:
             if line.seated:
                 self._evict(line)
             elif not line.has_work:
-                self._lines.pop(line.process, None)
+                self._forget(line)
+
+    def _forget(self, line: Line) -> None:
+        if self._lines.get(line.process) is line:
+            del self._lines[line.process]
 
     def _give_up(self, line: Line, slot: int) -> None:
         worker = line.worker
@@ -373,20 +387,13 @@ class Workers:
             line.worker.rest()
 
     def _worker(self, compiled: Compiled, services: Services) -> Worker:
-        return Worker(compiled, services, partial(self._heal, compiled.id))
+        return Worker(compiled, services, partial(self._heal, compiled, services))
 
-    def _heal(self, process: str, record: Record) -> None:
-        line = self._lines.get(process)
-        if line is None:
-            raise closed()
+    def _heal(self, compiled: Compiled, services: Services, record: Record) -> None:
+        line = self.line(compiled.id, lambda: (compiled, services))
         task = Task(("rebuild", record.slot), lambda worker: worker.rebuild(record))
         self._task(line, task, time.monotonic() + seconds(self._settings.timeout))
 
 
 def _left(deadline: float) -> float:
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-
-
-def _tell(waiters: list[Waiter], error: ProcessionError) -> None:
-    for waiter in waiters:
-        waiter.tell(None, error)

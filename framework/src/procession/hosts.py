@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from procession.errors import CacheError, ComputeError, ConfigError, RequestError
+from procession.definitions import Definition
+from procession.errors import CacheError, ComputeError, ConfigError, RequestError, ScheduleError
 from procession.executors import Cadence, Services
 from procession.folders import DataFolder
 from procession.ids import from_id
 from procession.pulse import Pulse
 from procession.registry import Registry
-from procession.roles import Cache, Scheduler, Site, Snapshotter
-from procession.schedules import Clock
+from procession.roles import Cache, Factory, Scheduler, Site, Snapshotter
+from procession.schedules import Clock, Head, check_chain
 from procession.settings import HostSettings, seconds
 from procession.structuring import structured
+
+BROKEN = ("damaged-schedule", "broken-schedule", "gap")
 
 log = logging.getLogger("procession")
 
@@ -33,6 +36,7 @@ class Host:
         self._lock = threading.Lock()
         self._schedulers: dict[str, Scheduler] = {}
         self._holders: dict[str, str] = {}  # process -> scheduler device
+        self._checked: set[str] = set()
         self._closed = False
         self.pulse = Pulse()
         folder = DataFolder(data or settings.data, read_only=read_only)
@@ -66,7 +70,7 @@ class Host:
             return self.scheduler(holder)
         for device in self._registry.factories("schedulers"):
             scheduler = self.scheduler(device)
-            if scheduler.head(process) is not None:
+            if _holds(scheduler, process):
                 self._holders[process] = device  # a process stays where it began
                 return scheduler
         raise unknown_process(process)
@@ -79,6 +83,31 @@ class Host:
             return False
         return True
 
+    def checked(self, process: str) -> Scheduler:
+        """Return the scheduler that holds a process, its schedule checked as ``check`` does."""
+        scheduler = self.scheduler_of(process)
+        self.check(process, scheduler)
+        return scheduler
+
+    def check(self, process: str, scheduler: Scheduler) -> None:
+        """See, once, that a schedule begins and ends as it was written; ScheduleError refuses this process alone.
+
+        A cache that knows more than the schedule, or another one, is reported; its results count for nothing.
+        """
+        if process in self._checked:
+            return
+        try:
+            self._check_position(process, scheduler)
+            head = _checked_ends(process, scheduler)
+        except ScheduleError as error:
+            if error.kind not in BROKEN:
+                raise
+            remedy = f"`procession doctor {self.site.data}` tells what is left; restore the schedule from a copy"
+            place = f"{self.site.data}: {error.where}"
+            raise ScheduleError(error.what, where=place, remedy=remedy, kind=BROKEN[0], facts=error.facts) from error
+        if head is not None:
+            self._checked.add(process)
+
     def blob(self, blob_id: str) -> bytes:
         """Return the bytes of an id; RequestError (kind ``missing-blob``) where they are not here."""
         try:
@@ -87,8 +116,9 @@ class Host:
             remedy = "spawn the process from its definition file, which brings the bytes"
             raise RequestError(error.what, where=f"bytes {blob_id}", remedy=remedy, kind="missing-blob") from error
 
-    def services(self, scheduler: Scheduler, cache_keys: tuple[str, ...] | None) -> Services:
-        """Return what the processes of a scheduler are computed with; ``cache_keys`` are a definition's own."""
+    def services(self, scheduler: Scheduler, definition: Definition) -> Services:
+        """Return what a process of a scheduler is computed with, once its schedule is checked."""
+        self.check(definition.id, scheduler)
         kept = self._settings.cache.keep
         snapshots = self._settings.snapshots
         return Services(
@@ -96,7 +126,7 @@ class Host:
             cache=self.cache,
             snapshotter=self.snapshotter,
             cadence=Cadence(snapshots.every, seconds(snapshots.replay_budget)),
-            keep=cache_keys if kept is None else None if kept == "all" else tuple(kept),
+            keep=definition.cache_keys if kept is None else None if kept == "all" else tuple(kept),
             read_only=self.site.read_only,
             watch=self._registry.watch,
             pulse=self.pulse,
@@ -110,12 +140,56 @@ class Host:
             self._schedulers, self._closing = {}, []
         close_all(closing)
 
+    def _check_position(self, process: str, scheduler: Scheduler) -> None:
+        try:
+            newest = self.cache.latest(process, None, with_snapshot=False)
+        except CacheError:  # told where it is read for an answer
+            return
+        head = scheduler.head(process)  # asked after the cache: it only grows
+        if newest is None or head is None or newest.slot <= head.slot:
+            return
+        error = CacheError(
+            f"the cache holds slot {newest.slot}, and the schedule, an older copy it seems, ends at slot {head.slot}",
+            where=f"{self.site.data}: process {process}",
+            remedy=f"results beyond it count for nothing; `procession doctor {self.site.data}` tells more",
+            kind="ahead",
+            facts={"process": process, "slot": newest.slot, "head": head.slot},
+        )
+        log.warning("%s", error.text)
+        self._registry.watch("procession_failed", process=process, slot=newest.slot, error=error)
+
     def _device(self, role: str, device: str, table: str) -> Any:
-        factory = self._registry.factory(role, device)
-        options, problems = structured(factory.options, self._settings.of(table), path=f"host.{table}", read_blob=str)
-        if problems:
-            raise ConfigError(problems)
-        return factory.build(options, self.site)
+        return host_device(self._registry.factory(role, device), self._settings, table, self.site)
+
+
+def host_device(factory: Factory, settings: HostSettings, table: str, site: Site) -> Any:
+    """Return a device built for a site with the options of its table under ``[host]``."""
+    options, problems = structured(factory.options, settings.of(table), path=f"host.{table}", read_blob=str)
+    if problems:
+        raise ConfigError(problems)
+    return factory.build(options, site)
+
+
+def _holds(scheduler: Scheduler, process: str) -> bool:
+    try:
+        return scheduler.head(process) is not None
+    except ScheduleError as error:
+        if error.facts.get("process") != process:
+            raise
+        return True  # its end is damaged; what is whole can still be read
+
+
+def _checked_ends(process: str, scheduler: Scheduler) -> Head | None:
+    head = scheduler.head(process)
+    if head is None:
+        return None
+    check_chain(scheduler.read(process, 0, 0), None)
+    ends = scheduler.read(process, max(head.slot - 1, 0), head.slot)
+    if not ends or check_chain(ends[1:], Head(ends[0].slot, ends[0].chain)) != head:
+        facts: dict[str, str | int] = {"process": process, "slot": head.slot}
+        place = f"schedule of {process}, slot {head.slot}"
+        raise ScheduleError("it is not the head that was written last", where=place, kind="gap", facts=facts)
+    return head
 
 
 def unknown_process(process: object) -> RequestError:

@@ -169,7 +169,7 @@ class Kernel:
     def schedule(self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
         """Add a message; it is on disk when this returns."""
         submission = attrs.evolve(self._submission(message), idempotency_key=idempotency_key)
-        return self._assign(self._host.scheduler_of(process), process, [submission])[0]
+        return self._assign(self._host.checked(process), process, [submission])[0]
 
     def schedule_many(
         self, process: str, messages: Sequence[Mapping[str, Any]], *, idempotency_keys: Sequence[str] | None = None
@@ -179,7 +179,7 @@ class Kernel:
         if idempotency_keys is not None:
             pairs = zip(offered, idempotency_keys, strict=True)
             offered = [attrs.evolve(submission, idempotency_key=key) for submission, key in pairs]
-        return self._assign(self._host.scheduler_of(process), process, offered)
+        return self._assign(self._host.checked(process), process, offered)
 
     def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
         """Return the assignments of slots first..last, as far as there are any."""
@@ -336,13 +336,13 @@ class Kernel:
         return self._workers.line(process, lambda: self._found(process))
 
     def _found(self, process: str) -> tuple[Compiled, Services]:
-        scheduler = self._host.scheduler_of(process)
+        scheduler = self._host.checked(process)
         return self._compiled(definition_of(scheduler.read(process, 0, 0)[0].message, self.registry), scheduler)
 
     def _compiled(self, definition: Definition, scheduler: Scheduler) -> tuple[Compiled, Services]:
         limit = seconds(self.settings.workers.slot_timeout)
         compiled = compile_process(definition, self.registry, self._blob, slot_seconds=limit)
-        return compiled, self._host.services(scheduler, definition.cache_keys)
+        return compiled, self._host.services(scheduler, definition)
 
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + (seconds(self.settings.workers.timeout) if timeout is None else timeout)

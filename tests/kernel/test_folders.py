@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from procession import ConfigError, ScheduleError
-from procession.folders import DataFolder
+from procession.folders import AUDIT, DataFolder
 
 HOLD = "import sys; from pathlib import Path; from procession.folders import DataFolder\n"
 HOLD += "DataFolder(Path(sys.argv[1]), read_only=False); print('held', flush=True); sys.stdin.read()"
@@ -30,6 +31,27 @@ def test_there_is_one_writer(tmp_path: Path) -> None:
             DataFolder(tmp_path, read_only=False)
         assert "locked" == caught.value.kind
     DataFolder(tmp_path, read_only=False).close()
+
+
+def test_a_folder_that_is_closed_names_nobody(tmp_path: Path) -> None:
+    """The lock names who writes as long as it is held, so that a reader can tell who that is."""
+    with DataFolder(tmp_path, read_only=False):
+        assert f"{os.getpid()}\n" == (tmp_path / "lock").read_text()
+    assert "" == (tmp_path / "lock").read_text()
+
+
+def test_the_audit_file_grows_by_whole_lines(tmp_path: Path) -> None:
+    """A line of the audit file is one JSON object; what a killed program left of one does not spoil the next."""
+    with DataFolder(tmp_path, read_only=False) as folder:
+        folder.audit("first", slot=3, reason="a\nb\udcff")
+        with (tmp_path / AUDIT).open("ab") as file:
+            file.write(b'{"time": "2026-')
+        folder.audit("second")
+        folder.audit("third")
+    first, torn, *rest = (tmp_path / AUDIT).read_bytes().splitlines()
+    told = [json.loads(line) for line in (first, *rest)]
+    assert ["first", "second", "third"] == [row["what"] for row in told]
+    assert (3, "a\nb\udcff", b'{"time": "2026-') == (told[0]["slot"], told[0]["reason"], torn)
 
 
 def test_closing_twice_is_closing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import time
 from hashlib import sha256
 
 from procession.errors import CacheError, ComputeError, Fact, SnapshotError
-from procession.executors import Executor, Services, check_chain_of
+from procession.executors import ACCEPT, Executor, Services, check_chain_of
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
@@ -51,10 +51,16 @@ class Pending:
         return time.monotonic() - self._since > SECONDS
 
     def add(self, executor: Executor, assignment: Assignment, result: Result) -> None:
-        """Add a result, with a snapshot when one is due. Raises ComputeError (kind ``divergence``)."""
+        """Add a result, with a snapshot when one is due.
+
+        Raises ComputeError (kind ``divergence``), unless the state below was accepted from other devices.
+        """
         stored = self._stored(assignment)
         if stored is not None and stored.state_digest != result.state.digest:
-            raise divergence(stored, result.state)
+            what = "computing on gives another state than other devices did; the stored result stands"
+            if executor.accepted and self._services.accepts(stored.process, stored.slot, what):
+                return
+            raise divergence(stored, result.state, self._services.foreign.get(stored.process, -1))
         due = executor.due(self._services.cadence)
         if stored is None or (due and stored.snapshot is None):
             self.put(executor, assignment, due=due)
@@ -158,13 +164,17 @@ def only(state: Message, keys: tuple[str, ...]) -> Message:
     return Message({key: state[key] for key in keys if key in state})
 
 
-def divergence(stored: Record, state: Message) -> ComputeError:
-    """Return the error of a recomputation that differs from what is stored."""
+def divergence(stored: Record, state: Message, point: int = -1) -> ComputeError:
+    """Return the error of a recomputation that differs from what is stored.
+
+    ``point`` is a slot whose state other devices made, from which the process could go on.
+    """
     process, slot = stored.process, stored.slot
     return ComputeError(
         f"recomputing gives another state: stored {to_id(stored.state_digest)}, now {state.id}",
         where=f"process {process}, slot {slot}",
-        remedy="the stored result stands; `procession replay` names the first key that differs",
+        remedy="the stored result stands; `procession replay` names the first key that differs"
+        + (f"; put back the devices that made it, or {ACCEPT.format(point)}" if point >= slot else ""),
         kind="divergence",
         facts={"process": process, "slot": slot, "phase": "compute"},
     )

@@ -3,7 +3,8 @@
 Rules
 -----
 * An executor begins at the newest point at or below a slot that can be restored, else before slot 0.
-* A snapshot that is damaged, foreign or gives another live root is reported and passed over.
+* A snapshot that is damaged or gives another live root is reported and passed over. So is one of another
+  fingerprint, unless the operator accepts it: then it is taken as it is, and that is written down first.
 * What a transition raises leaves the executor unusable; its owner closes it.
 """
 
@@ -28,6 +29,8 @@ from procession.schedules import Assignment
 PAGE_SLOTS = 256  # assignments read at once
 REPORTS = 5  # troubles of one kind that are logged of a process; those who watch are told all
 FOREIGN = "foreign-snapshot"
+ACCEPTED = "accepted-fingerprint"
+ACCEPT = "take the stored state of slot {} as it is with --accept-fingerprint"
 
 StateOf = Callable[[Record], Message]  # what a record keeps of its state
 
@@ -54,7 +57,19 @@ class Services:
     read_only: bool
     watch: Callable[..., None]
     pulse: Pulse
+    accept: Callable[[ProcessionError], None] | None = None  # writes down that another fingerprint is accepted
+    foreign: dict[str, int] = attrs.field(factory=dict, init=False, eq=False)  # newest point passed over for it
     _told: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False, eq=False)
+
+    def accepts(self, process: str, slot: int, what: str) -> bool:
+        """Tell whether what other devices made is taken as it is; it is written down, and reported."""
+        if self.accept is None:
+            return False
+        facts: dict[str, str | int] = {"process": process, "slot": slot}
+        error = SnapshotError(what, where=f"process {process}, slot {slot}", kind=ACCEPTED, facts=facts)
+        self.accept(error)
+        self.report(process, slot, error)
+        return True
 
     def report(self, process: str, slot: int | None, error: ProcessionError) -> None:
         """Log trouble that is dealt with, and tell the plugins that watch."""
@@ -79,6 +94,7 @@ class Executor:
     spent: float = 0.0
     snapshot_at: int = -1
     horizon: int | None = None  # slots up to here may be stored already; None until somebody looked
+    accepted: bool = False  # it began with what other devices made
 
     def step(self, assignment: Assignment) -> Result:
         """Compute the next slot."""
@@ -121,6 +137,8 @@ def restored(process: Compiled, services: Services, slot: int, state_of: StateOf
             passed = _passed_over(error, process, record)
             if passed.kind != FOREIGN or not foreign:  # of many that another version made, the first says it
                 services.report(process.id, record.slot, passed)
+            if passed.kind == FOREIGN:
+                services.foreign[process.id] = max(record.slot, services.foreign.get(process.id, -1))
             foreign, below = foreign or passed.kind == FOREIGN, record.slot - 1
     return fresh(process)
 
@@ -128,14 +146,17 @@ def restored(process: Compiled, services: Services, slot: int, state_of: StateOf
 def assignments(services: Services, process: str, first: int, last: int) -> Iterator[Assignment]:
     """Yield the assignments of slots first..last; ScheduleError names the first that is missing."""
     while first <= last:
-        page = services.scheduler.read(process, first, min(last, first + PAGE_SLOTS - 1))
+        try:
+            page = services.scheduler.read(process, first, min(last, first + PAGE_SLOTS - 1))
+        except ScheduleError as error:
+            raise _incomplete(error, services, process) from error
         for assignment in page:
             if assignment.slot != first:
-                raise _gap(process, first)
+                raise _incomplete(_gap(process, first), services, process)
             yield assignment
             first += 1
         if not page:
-            raise _gap(process, first)
+            raise _incomplete(_gap(process, first), services, process)
 
 
 def check_chain_of(services: Services, record: Record, assignment: Assignment | None = None) -> None:
@@ -158,18 +179,21 @@ def check_chain_of(services: Services, record: Record, assignment: Assignment | 
 def _restore(process: Compiled, services: Services, record: Record, state_of: StateOf) -> Executor:
     assert record.snapshot is not None
     check_chain_of(services, record)
-    if record.fingerprint != process.fingerprint:
+    foreign = record.fingerprint != process.fingerprint
+    if foreign and services.accept is None:
         raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
-    parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), process.fingerprint)
+    parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), record.fingerprint)
     state = state_of(record)
     stage = process.build()
     try:
         stage.restore(parts, state)
         _check_root(stage.snapshot() if record.live_root else None, record)
+        if foreign:
+            services.accepts(process.id, record.slot, "the state that other devices made is taken as it is")
     except BaseException:
         stage.close()
         raise
-    return Executor(process, stage, state, record.slot, snapshot_at=record.slot)
+    return Executor(process, stage, state, record.slot, snapshot_at=-1 if foreign else record.slot, accepted=foreign)
 
 
 def _check_root(live: Live | None, record: Record) -> None:
@@ -191,6 +215,15 @@ def _gave_up(error: Exception, assignment: Assignment) -> ProcessionError:
     if isinstance(error, MemoryError):
         return ComputeError.of(error, place, facts, "the kernel")
     return ComputeError("the state is nested too deeply for this host", where=place, kind="too-deep", facts=facts)
+
+
+def _incomplete(error: ScheduleError, services: Services, process: str) -> ScheduleError:
+    """Return the error of a schedule that lacks a slot, with what is left where a state above it is stored."""
+    slot, point = error.facts.get("slot"), services.foreign.get(process, -1)
+    if type(slot) is not int or slot > point:
+        return error
+    remedy = f"{error.remedy or 'restore the schedule from a copy'}; else {ACCEPT.format(point)}"
+    return ScheduleError(error.what, where=error.where, remedy=remedy, kind=error.kind, facts=error.facts)
 
 
 def _gap(process: str, slot: int) -> ScheduleError:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from procession.errors import ConfigError, ScheduleError
+from procession.errors import ConfigError, Fact, ScheduleError
 
 try:
     import fcntl
 except ImportError:  # a platform without flock: the databases' own locks remain
     fcntl = None  # type: ignore[assignment]  # where there is none, nothing is called
 
+AUDIT = "audit.jsonl"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # what a system says where one may only read
 
 
@@ -31,6 +35,7 @@ class DataFolder:
     def close(self) -> None:
         """Let the next one write."""
         if self._lock is not None:
+            os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 
@@ -41,6 +46,21 @@ class DataFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def audit(self, what: str, **facts: Fact) -> None:
+        """Write down what an operator lets happen here: one JSON object a line, on disk when this returns."""
+        row = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": what, **facts}
+        with (self.path / AUDIT).open("a+b") as file:
+            torn = (
+                file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            )  # by a program that was killed
+            file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(PermissionError):  # a system that syncs no folder
+            folder = os.open(self.path, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
 
     def _make(self) -> None:
         try:

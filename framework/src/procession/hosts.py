@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from procession.definitions import Definition
-from procession.errors import CacheError, ComputeError, ConfigError, RequestError, ScheduleError
-from procession.executors import Cadence, Services
+from procession.errors import CacheError, ComputeError, ConfigError, ProcessionError, RequestError, ScheduleError
+from procession.executors import ACCEPTED, Cadence, Services
 from procession.folders import DataFolder
 from procession.ids import from_id
 from procession.pulse import Pulse
@@ -26,10 +26,13 @@ log = logging.getLogger("procession")
 
 
 class Host:
-    """Open the devices that ``[host]`` and the definitions choose, each once. Safe to call from many threads."""
+    """Open the devices that ``[host]`` and the definitions choose, each once. Safe to call from many threads.
+
+    ``accept`` takes the stored state of other devices as it is, where it would be computed again.
+    """
 
     def __init__(
-        self, registry: Registry, settings: HostSettings, *, data: Path | None, read_only: bool, clock: Clock
+        self, registry: Registry, settings: HostSettings, *, data: str | Path | None, read_only: bool, clock: Clock
     ) -> None:
         self._registry = registry
         self._settings = settings
@@ -39,7 +42,8 @@ class Host:
         self._checked: set[str] = set()
         self._closed = False
         self.pulse = Pulse()
-        folder = DataFolder(data or settings.data, read_only=read_only)
+        self.accept = False
+        self._folder = folder = DataFolder(Path(data or settings.data), read_only=read_only)
         self.site = Site(folder.path, read_only, clock)
         self._closing: list[Callable[[], None]] = [folder.close]
         try:
@@ -130,6 +134,7 @@ class Host:
             read_only=self.site.read_only,
             watch=self._registry.watch,
             pulse=self.pulse,
+            accept=self._write_down if self.accept else None,
         )
 
     def close(self) -> None:
@@ -139,6 +144,10 @@ class Host:
             closing = [*(scheduler.close for scheduler in self._schedulers.values()), *self._closing]
             self._schedulers, self._closing = {}, []
         close_all(closing)
+
+    def _write_down(self, error: ProcessionError) -> None:
+        if not self.site.read_only:
+            self._folder.audit(ACCEPTED, **error.facts, reason=error.what)
 
     def _check_position(self, process: str, scheduler: Scheduler) -> None:
         try:

@@ -47,6 +47,7 @@ class Kernel:
     ``file`` is a definition with its ``[host]`` settings. ``data`` names the folder in its place, and
     ``apart`` leaves ``[host]`` aside, so that all is kept there. ``plugins`` are modules or objects with
     hooks, beside the installed ones (``discover``). A second kernel may read beside a writer (``read_only``).
+    ``accept_fingerprint`` takes what other devices, or other versions of them, stored, instead of computing it again.
     Raises ConfigError, PluginError, or ScheduleError (kind ``locked``) where another program writes.
     """
 
@@ -59,19 +60,18 @@ class Kernel:
         discover: bool = True,
         read_only: bool = False,
         apart: bool = False,
+        accept_fingerprint: bool = False,
         clock: Clock = system_clock,
     ) -> None:
-        self.registry = Registry((builtin, *plugins), discover=discover)
-        loaded = load_file(Path(file), self.registry) if file else None
+        self.registry = registry = Registry((builtin, *plugins), discover=discover)
+        loaded = load_file(Path(file), registry) if file else None
         self.definition: Definition | None = loaded.definition if loaded else None
-        self._blobs: Mapping[str, bytes] = loaded.blobs if loaded else {}
-        self._unkept = self._blobs
+        self._blobs = self._unkept = loaded.blobs if loaded else {}
         self.settings = loaded.host if loaded and not apart else HostSettings()
-        folder = Path(data) if data else None
-        self._host = Host(self.registry, self.settings, data=folder, read_only=read_only, clock=clock)
-        workers = self.settings.workers
-        faults = Faults(self._host.site.data, workers.faults, read_only=read_only)
-        self._workers = Workers(workers, faults)
+        self._host = Host(registry, self.settings, data=data, read_only=read_only, clock=clock)
+        self._host.accept = accept_fingerprint
+        limits = self.settings.workers
+        self._workers = Workers(limits, Faults(self._host.site.data, limits.faults, read_only=read_only))
         self._resolver = Resolver(self.registry.keys, self._message)
         self.companions = Companions(self.registry)
         self.companions.open(self, self._host.site)
@@ -86,6 +86,7 @@ class Kernel:
         discover: bool = True,
         read_only: bool = False,
         apart: bool = False,
+        accept_fingerprint: bool = False,
         clock: Clock = system_clock,
     ) -> Kernel:
         """Open a kernel; the same as ``Kernel(...)``, to be read as a sentence after ``with``."""
@@ -96,6 +97,7 @@ class Kernel:
             discover=discover,
             read_only=read_only,
             apart=apart,
+            accept_fingerprint=accept_fingerprint,
             clock=clock,
         )
 
@@ -233,7 +235,7 @@ class Kernel:
     def deliver(self, process: str, slot: int, index: int, *, timeout: float | None = None) -> Assignment:
         """Put an entry of a slot's outbox into the schedule of its target, once however often it is asked for."""
         target, submission = delivery_of(self, process, slot, index, timeout=timeout)
-        return self._assign(self._host.scheduler_of(target), target, [submission])[0]
+        return self._assign(self._host.checked(target), target, [submission])[0]
 
     def workers(self) -> list[Message]:
         """Return how each process stands that is live, waited for or quarantined."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from procession.cli import screen
-from procession.cli.options import Command, Place, json_option, place_options, target_argument, unmarked
+from procession.cli.options import Command, Place, accept_option, json_option, place_options, target_argument, unmarked
 from procession.cli.reaches import Access, reach
 from procession.cli.session import Session
 from procession.errors import RequestError
@@ -22,6 +22,7 @@ from procession.paths import parse
 @click.argument("path", default="")
 @click.option("--slot", type=int, metavar="N", help="The state after this slot.  [default: the newest stored]")
 @click.option("--message", callback=unmarked, metavar="ID", help="The state after the first slot of this message.")
+@accept_option
 @place_options
 @json_option
 @click.pass_obj
@@ -32,6 +33,7 @@ def compute(
     *,
     slot: int | None,
     message: str | None,
+    accept_fingerprint: bool,
     place: Place,
     as_json: bool,
 ) -> None:
@@ -54,17 +56,19 @@ def compute(
             f"{message!r:.80} is no message id", where="--message", remedy=remedy, kind="unknown-message"
         )
     at = slot if message is None else message
-    with reach(session, place, target, access=Access.EITHER) as there, _in_words_of(path):
+    found = reach(session, place, target, access=Access.EITHER, accept=accept_fingerprint)
+    with found as there, _in_words_of(path):
         _show(there.state(at, path.lstrip("/")), as_json=as_json)
 
 
 @click.command("now", cls=Command, short_help="Print the state at the head of the schedule.")
 @target_argument
 @click.argument("path", default="")
+@accept_option
 @place_options
 @json_option
 @click.pass_obj
-def now(session: Session, target: str, path: str, *, place: Place, as_json: bool) -> None:
+def now(session: Session, target: str, path: str, *, accept_fingerprint: bool, place: Place, as_json: bool) -> None:
     """Print the state at the head of the schedule, or what is at a PATH of it.
 
     \b
@@ -72,7 +76,8 @@ def now(session: Session, target: str, path: str, *, place: Place, as_json: bool
       procession now ledger.toml
       procession now 7Kx results/output --json
     """
-    with reach(session, place, target, access=Access.EITHER) as there, _in_words_of(path):
+    found = reach(session, place, target, access=Access.EITHER, accept=accept_fingerprint)
+    with found as there, _in_words_of(path):
         _show(there.now(path.lstrip("/")), as_json=as_json)
 
 

@@ -83,6 +83,12 @@ def place_options(command: C) -> C:
     return data_option(node(seconds(placed)))  # type: ignore[return-value]  # wraps keeps what click reads
 
 
+def accept_option(command: C) -> C:
+    """Add ``--accept-fingerprint``."""
+    text = "Go on from states that other versions of devices made, as they are."
+    return click.option("--accept-fingerprint", is_flag=True, help=text)(command)
+
+
 def target_argument(command: C) -> C:
     """Add ``TARGET``: a process id, the beginning of one, or a definition file."""
     return click.argument("target", metavar="TARGET", callback=unmarked, shell_complete=complete_target)(command)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import click
+
 from procession.cli import screen
 from procession.cli.advancing import advance
 from procession.cli.following import followed
@@ -154,32 +156,41 @@ class There:
 
 
 @contextmanager
-def reach(session: Session, place: Place, target: str, *, access: Access) -> Iterator[Reach]:
+def reach(session: Session, place: Place, target: str, *, access: Access, accept: bool = False) -> Iterator[Reach]:
     """Open the way to the process of a target: its id, the beginning of one, or its definition file."""
     file = file_of(target)
     if place.url is not None:
+        if accept:
+            raise click.UsageError(
+                "--accept-fingerprint is for a data folder; give it to the node's `procession serve`"
+            )
         process = definition_in(session, file).id if file else target
         with _retried_with(place, file, session):
             yield There(Node(place.url, place.timeout), _whole(process))
         return
-    with kernel_at(session, place.data, file, access=access) as kernel, _retried_with(place, file, session):
+    with (
+        kernel_at(session, place.data, file, access=access, accept=accept) as kernel,
+        _retried_with(place, file, session),
+    ):
         yield Here(kernel, matching(kernel, target), place.timeout)
 
 
 @contextmanager
-def kernel_at(session: Session, data: Path | None, file: Path | None, *, access: Access) -> Iterator[Kernel]:
+def kernel_at(
+    session: Session, data: Path | None, file: Path | None, *, access: Access, accept: bool = False
+) -> Iterator[Kernel]:
     """Open the kernel of a data folder that is there already."""
     folder = _folder(session, data, file)
     if not folder.is_dir():
         problem = "there is no such data folder; name one with --data, or begin a process with `procession run`"
         raise ConfigError([problem], where=str(folder))
     try:
-        kernel = session.kernel(file, data=data, read_only=access is Access.READ)
+        kernel = session.kernel(file, data=data, read_only=access is Access.READ, accept_fingerprint=accept)
     except ScheduleError as error:
         if access is not Access.EITHER or error.kind not in BESIDE:
             raise
         screen.note(f"{error.where}: {error.what}; {BESIDE[error.kind]}, nothing is written")
-        kernel = session.kernel(file, data=data, read_only=True)
+        kernel = session.kernel(file, data=data, read_only=True, accept_fingerprint=accept)
     with kernel:
         yield kernel
 

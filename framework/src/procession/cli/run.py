@@ -11,7 +11,14 @@ import click
 from procession.cli import advancing, screen, summaries
 from procession.cli.exits import NO
 from procession.cli.lines import Line, batches, lines_of, message_in
-from procession.cli.options import Command, data_option, definition_argument, existing_file, json_option
+from procession.cli.options import (
+    Command,
+    accept_option,
+    data_option,
+    definition_argument,
+    existing_file,
+    json_option,
+)
 from procession.cli.progress import Progress
 from procession.cli.proving import Proof, prove
 from procession.cli.session import Session
@@ -34,6 +41,7 @@ class Scheduled:
 @click.option("--tail", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Results to show.")
 @click.option("--prove-restart", is_flag=True, help="Kill and restart a second run, and compare the two.")
 @click.option("--drill", type=click.IntRange(min=1), hidden=True, help="Run apart and report each N slots.")
+@accept_option
 @data_option
 @json_option
 @click.pass_context
@@ -45,6 +53,7 @@ def run(
     tail: int,
     prove_restart: bool,
     drill: int | None,
+    accept_fingerprint: bool,
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -59,7 +68,7 @@ def run(
       procession run ledger.toml --messages messages.jsonl --prove-restart
     """
     session = ctx.ensure_object(Session)
-    with session.kernel(file, data=data, apart=bool(drill)) as kernel:
+    with session.kernel(file, data=data, apart=bool(drill), accept_fingerprint=accept_fingerprint) as kernel:
         process = kernel.spawn()
         scheduled = schedule_file(process, messages) if messages else Scheduled()
         if drill:

@@ -26,7 +26,13 @@ class Session:
     program: tuple[str, ...] = (sys.executable, "-P", "-m", "procession.cli")
 
     def kernel(
-        self, file: Path | None = None, *, data: Path | None = None, read_only: bool = False, apart: bool = False
+        self,
+        file: Path | None = None,
+        *,
+        data: Path | None = None,
+        read_only: bool = False,
+        apart: bool = False,
+        accept_fingerprint: bool = False,
     ) -> Kernel:
         """Open a kernel over a data folder, with a definition file if one is given.
 
@@ -39,6 +45,7 @@ class Session:
             discover=self.discover,
             read_only=read_only,
             apart=apart,
+            accept_fingerprint=accept_fingerprint,
             clock=self.clock,
         )
 

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from procession.cli import screen
-from procession.cli.options import Command, data_option, existing_file, json_option
+from procession.cli.options import Command, accept_option, data_option, existing_file, json_option
 from procession.cli.session import Session
 from procession.kernel import Process
 from procession_http.serve import listen, run
@@ -24,11 +24,19 @@ from procession_http.wire import log
 @click.argument("file", required=False, type=existing_file(), metavar="[FILE.toml]")
 @click.option("--host", metavar="HOST", help="Where to listen.  [default: [host.http] host, else 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 is any that is free.  [default: [host.http], else 8734]")
+@accept_option
 @data_option
 @json_option
 @click.pass_context
 def serve(
-    ctx: click.Context, file: Path | None, *, host: str | None, port: int | None, data: Path | None, as_json: bool
+    ctx: click.Context,
+    file: Path | None,
+    *,
+    host: str | None,
+    port: int | None,
+    accept_fingerprint: bool,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve processes over HTTP until SIGINT or SIGTERM.
 
@@ -39,7 +47,8 @@ def serve(
     Example:
       procession serve ledger.toml --port 8734 --data ./data
     """
-    with ctx.ensure_object(Session).kernel(file, data=data) as kernel, _logging():
+    session = ctx.ensure_object(Session)
+    with session.kernel(file, data=data, accept_fingerprint=accept_fingerprint) as kernel, _logging():
         settings = _chosen(http_settings(kernel.settings), host, port)
         with listen(settings) as place:
             process = kernel.spawn() if kernel.definition else None

@@ -292,6 +292,9 @@ class Cache(Protocol):
     def prune(self, process: str, keep: int) -> int:
         """Drop all snapshots of a process but the newest ``keep``; return how many went."""
 
+    def drop(self, process: str, first: int, last: int) -> int:
+        """Drop the records of slots first..last, damaged ones too; return how many went. Their blobs stay."""
+
     def close(self) -> None:
         """Let go of the files."""
 

@@ -221,6 +221,17 @@ class CacheContract:
 
     # -- messages
 
+    def test_dropped_records_are_gone(self, open_cache: OpenCache) -> None:
+        """Dropping takes the records of some slots and no others, and they may be put again."""
+        cache = open_cache()
+        cache.put(batch(*[record(slot, process=process) for process in (PROCESS, OTHER) for slot in range(6)]))
+        assert [3, 0, 1] == [cache.drop(PROCESS, *slots) for slots in ((2, 4), (2, 4), (5, 9))]
+        assert [0, 1] == [slot for slot in range(6) if cache.get(PROCESS, slot)]
+        assert record(1) == cache.latest(PROCESS, None, with_snapshot=False)
+        assert all(cache.get(OTHER, slot) for slot in range(6))
+        cache.put(batch(record(3)))
+        assert record(3) == cache.get(PROCESS, 3)
+
     def test_find_gives_the_first_slot(self, open_cache: OpenCache) -> None:
         """A message is found at the lowest slot that holds it, whatever the order of writing."""
         cache = open_cache()

@@ -154,6 +154,13 @@ class MemoryCache:
             self.records[process, slot] = attrs.evolve(self.records[process, slot], snapshot=None)
         return max(len(points) - keep, 0)
 
+    def drop(self, process: str, first: int, last: int) -> int:
+        """Drop the records of slots first..last."""
+        gone = [(owner, slot) for owner, slot in self.records if owner == process and first <= slot <= last]
+        for place in gone:
+            del self.records[place]
+        return len(gone)
+
     def close(self) -> None:
         """Have nothing to close."""
 

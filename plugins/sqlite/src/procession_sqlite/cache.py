@@ -182,6 +182,14 @@ class SqliteCache:
                 self._folder.remove(digest)
         return count
 
+    @_healing
+    def drop(self, process: str, first: int, last: int) -> int:
+        """Drop the records of slots first..last, damaged ones too; return how many went. Their blobs stay."""
+        with self._writing() as writes, writes.transaction():
+            slots = writes.drop_records(process, max(first, 0), min(last, SLOTS - 1))
+        self._newest.replaced(process, slots)
+        return len(slots)
+
     def close(self) -> None:
         """Let go of the files."""
         self._readers.close()

@@ -106,6 +106,16 @@ class Writes:
             self._drop_snapshot(process, row)
         return len(rows), [digest for digest in dict.fromkeys(row[SNAPSHOT] for row in rows) if self._forget(digest)]
 
+    def drop_records(self, process: str, first: int, last: int) -> list[int]:
+        """Drop the records of slots first..last; return the slots that had one."""
+        key = self._key("processes", process)
+        places = (key * SLOTS + first, key * SLOTS + last)
+        gone: list[tuple[Any, ...]] = self._db.execute(
+            "SELECT place FROM records WHERE place BETWEEN ? AND ?", places
+        ).fetchall()
+        self._db.execute("DELETE FROM records WHERE place BETWEEN ? AND ?", places)
+        return [place % SLOTS for (place,) in gone]
+
     def remove_blob(self, digest: bytes) -> None:
         """Remove a blob, if it is in the file."""
         found = self._digests.find(self._db, digest[:NAME_BYTES])

@@ -228,7 +228,7 @@ class _Check:
         options = self._structured(factory.options, merged, path, shared=merged.keys() - table.keys())
         if self.strict and path != "process":
             self.problems += unknown_keys(keys_of(factory.options), table, path)
-        ids = {key: str(getattr(options, field.name)) for key, field in _blobs(factory) if options}
+        ids = {key: str(getattr(options, field.name)) for key, field in blobs_named(factory) if options}
         self.ids |= {key: found for key, found in ids.items() if key in raw and key not in table}
         ids = {key: found for key, found in ids.items() if key in table}
         inner = self._inner(merged.get("device-stack", ()), raw, path) if factory.options is StackOptions else {}
@@ -288,7 +288,8 @@ def _merged(factory: Factory, table: Mapping[str, Any], raw: Mapping[str, Any]) 
     return {key: table[key] if key in table else raw[key] for key in keys if key in table or key in raw}
 
 
-def _blobs(factory: Factory) -> Iterable[tuple[str, Any]]:
+def blobs_named(factory: Factory) -> Iterable[tuple[str, Any]]:
+    """Return the options of a stage that name bytes, by key."""
     fields = keys_of(factory.options).items()
     return [(key, field) for key, field in fields if field.type is Blob or Blob in get_args(field.type)]
 

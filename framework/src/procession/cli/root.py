@@ -17,6 +17,7 @@ from procession.cli import screen
 from procession.cli.check import check
 from procession.cli.compute import compute, now
 from procession.cli.devices import devices
+from procession.cli.doctor import doctor
 from procession.cli.exits import BAD_INPUT, HOST, INTERRUPTED, MEANINGS, OK, PIPE, USAGE, code_of
 from procession.cli.imports import import_schedule
 from procession.cli.log import log
@@ -31,7 +32,22 @@ from procession.cli.spawn import spawn
 from procession.cli.workers import workers
 from procession.errors import ProcessionError
 
-COMMANDS = (check, compute, devices, import_schedule, log, now, processes, replay, retry, run, schedule, spawn, workers)
+COMMANDS = (
+    check,
+    compute,
+    devices,
+    doctor,
+    import_schedule,
+    log,
+    now,
+    processes,
+    replay,
+    retry,
+    run,
+    schedule,
+    spawn,
+    workers,
+)
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {"push": "procession-push", "serve": "procession-http"}
 )  # commands of plugins, and which

@@ -81,10 +81,15 @@ class Told:
 
 def doctor(place: Place, *options: str, session: Session | None = None, folder: Path | None = None) -> Told:
     """Call the doctor on a place, or another ``folder``; for machines, unless ``--text`` is given."""
+    return doctor_of(folder or place.data, *options, session=session)
+
+
+def doctor_of(folder: Path, *options: str, session: Session | None = None) -> Told:
+    """Call the doctor on a folder."""
     shown = [option for option in options if option != "--text"]
     found = CliRunner().invoke(
         cli,
-        ["doctor", str(folder or place.data), *shown, *([] if "--text" in options else ["--json"])],
+        ["doctor", str(folder), *shown, *([] if "--text" in options else ["--json"])],
         obj=session or Session(),
     )
     if found.exception and not isinstance(found.exception, SystemExit):

@@ -22,13 +22,12 @@ from procession.schedules import Assignment, Submission, check_chain
 from procession_scheduler import FileScheduler, disk, writer
 from procession_sqlite import CacheOptions, SqliteCache, files
 from reliability import disks
-from reliability.disks import PROCESS, clock
+from reliability.disks import PROCESS, SHM, clock
 from reliability.torn import Op, State, recording, states
 
 OTHER = hash_id(b"another process")
 GROUPS = (1, 3, 1, 1, 2, 1, 4, 1, 1, 2)  # messages of each call, in turns to one process and the other
 SETTLED = (3, 7)  # calls after which the log is emptied into the file
-SHM = Path("/dev/shm")
 
 
 @attrs.frozen

@@ -37,6 +37,7 @@ FILES = ("schedule.sqlite", "cache.sqlite")
 GROUPS = (1, 2, 1)  # messages of each call
 SETTLED = (1,)  # calls after which the log is emptied into the file
 LARGE = 2_000  # bytes from which a blob is a file
+SHM = Path("/dev/shm")  # a disk of memory, for what is written ten thousand times and thrown away
 FULL, BAD = "disk-full", "io"
 
 Line = dict[str, Any]

@@ -16,12 +16,12 @@ from procession_scheduler import rows, tiers
 from procession_sqlite import records
 from reliability import damages, schedules
 from reliability.damages import KINDS, Kept, hold
+from reliability.disks import SHM
 from reliability.programme import Fault, Programme
 from reliability.schedules import Written
 
 FAULT = "corrupt snapshot or cache record"
 SEED = 20261128
-SHM = Path("/dev/shm")
 
 Damage = Callable[[Kept, Random], None]
 

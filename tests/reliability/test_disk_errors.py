@@ -99,11 +99,15 @@ class Workshop:
 @pytest.fixture
 def workshop(row: Fault, tmp_path: Path) -> Iterator[Workshop]:
     """Return where the work is done, by two programs at once."""
-    with zygote(tmp_path / "one") as one, zygote(tmp_path / "two") as two:
+    with (
+        zygote(tmp_path / "one") as one,
+        zygote(tmp_path / "two") as two,
+        tempfile.TemporaryDirectory(dir=disks.SHM if disks.SHM.is_dir() else None) as folder,
+    ):
         idle: SimpleQueue[Zygote] = SimpleQueue()
         idle.put(one)
         idle.put(two)
-        yield Workshop(tmp_path, idle)
+        yield Workshop(Path(folder), idle)
 
 
 def test_every_site_can_fail(row: Fault, workshop: Workshop, figure: Callable[[int, int], int]) -> None:

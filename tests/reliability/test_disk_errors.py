@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ import attrs
 import httpx
 import pytest
 
-from e2e.programs import node
+from e2e.programs import Node, node
 from procession.errors import ProcessionError
 from procession.messages import Message
 from procession.results import Batch
@@ -180,19 +180,37 @@ def test_a_node_on_a_full_disk_says_so_and_goes_on(row: Fault, tmp_path: Path) -
     with small_disk(tmp_path / "disk", 4096) as disk:
         (disk / "filler").write_bytes(bytes(2 << 20))
         with node(tmp_path / "echo.toml", "--data", disk / "data", folder=tmp_path) as running:
-            posted, refused = 0, _posted(running.client, running.url, running.process)
-            while refused.status_code == 200:
-                posted, refused = posted + 1, _posted(running.client, running.url, running.process)
-            assert (507, "disk-full") == (refused.status_code, refused.json()["error"]["kind"])
-            assert posted == running.get(f"/{running.process}/slot/current")
-            running.get(f"/{running.process}/schedule&from=1&to={posted}")
+            here = f"/{running.process}"
+            assert 200 == _posted(running).status_code
+            kept = running.get(f"{here}/compute&slot=1")
+            posted = 1 + _post_until_refused(running)
+            _fill_up(disk / "rest")
+            asked = [running.client.get(f"{running.url}{here}/now") for _ in range(5)]
+            assert {(507, "disk-full")} == {(reply.status_code, reply.json()["error"]["kind"]) for reply in asked}
+            assert [posted, kept] == [running.get(f"{here}/slot/current"), running.get(f"{here}/compute&slot=1")]
+            running.get(f"{here}/schedule&from=1&to={posted}")
             (disk / "filler").unlink()
-            assert 200 == _posted(running.client, running.url, running.process).status_code
-            assert posted + 1 == running.get(f"/{running.process}/slot/current")
-            running.get(f"/{running.process}/now/at-slot")
+            assert 200 == _posted(running).status_code
+            assert [posted + 1] * 2 == [running.get(f"{here}/slot/current"), running.get(f"{here}/now/at-slot")]
             os.truncate(running.log, 0)  # it has the traces of the refusals, under their ids
     row.held()
     row.note(f"real disks of {SIZES[0]} KiB to {SIZES[-1] >> 10} MiB, and a node that answered 507 and went on")
+
+
+def _post_until_refused(running: Node) -> int:
+    """Post until the disk is full, and return how many went in."""
+    for posted in range(10_000):
+        reply = _posted(running)
+        if reply.status_code != 200:
+            assert (507, "disk-full") == (reply.status_code, reply.json()["error"]["kind"])
+            return posted
+    raise AssertionError("the disk does not fill up")
+
+
+def _fill_up(file: Path) -> None:
+    with suppress(OSError), file.open("wb", buffering=0) as rest:
+        while True:
+            rest.write(bytes(512))
 
 
 class _Load:
@@ -264,8 +282,8 @@ def _halved(cases: list[tuple[Site, Trouble]]) -> list[tuple[Site, Trouble]]:
     return [case for number, case in enumerate(cases) if (number % 4 in (0, 3)) == (number // 4 % 2 == 0)]
 
 
-def _posted(client: httpx.Client, url: str, process: str) -> httpx.Response:
-    return client.post(f"{url}/{process}/schedule", json={"data": "x" * 9_000})
+def _posted(running: Node) -> httpx.Response:
+    return running.client.post(f"{running.url}/{running.process}/schedule", json={"data": "x" * 9_000})
 
 
 def _is_deep(point: Point) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from procession.results import FAILURE_KINDS
+from procession.roles import Fail
 
 TRAPS = """(module
   (memory 1 400)
@@ -91,6 +92,33 @@ def test_a_refused_growth_explains_the_trap(drive: Callable[..., Any]) -> None:
     guest = drive(wat, {"host.grow": lambda guest: int(guest.grow(1))}, memory_limit=2 * 65536)
     assert () == guest.call("grow")
     assert "memory-limit" == guest.call("grow").kind
+
+
+HOARDING = """(module
+  (tag $thrown (param i64 i64 i64 i64 i64 i64 i64 i64))
+  (global $depth (mut i32) (i32.const 0))
+  (func $caught (result exnref)
+    (block $h (result i64 i64 i64 i64 i64 i64 i64 i64 exnref)
+      (try_table (catch_ref $thrown $h) (throw $thrown {numbers})) unreachable)
+    return)
+  (func $keep (export "keep") (param i32) (result i32) (local $held exnref)
+    (global.set $depth (local.get 0))
+    (local.set $held (call $caught))
+    (if (local.get 0) (then (drop (call $keep (i32.sub (local.get 0) (i32.const 1))))))
+    (ref.is_null (local.get $held)))
+  (func (export "depth") (result i32) (global.get $depth))
+  (func (export "churn") (param i32) (loop $again
+    (drop (call $caught))
+    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))""".format(numbers="(i64.const 1) " * 8)
+
+
+def test_exceptions_that_are_held_have_a_limit(drive: Callable[..., Any]) -> None:
+    """A guest may throw without end, and hold on to exceptions as far as its memory limit: then it fails for it."""
+    guest = drive(HOARDING, memory_limit=4 * 65536)
+    assert [(), (0,)] == [guest.call("churn", 100_000), guest.call("keep", 100)]
+    failures = [guest.call("keep", 5000) for _ in range(3)]
+    assert [Fail("memory-limit", "the guest holds on to too many exceptions")] * 3 == failures
+    assert [(), (0,), (0,)] == [guest.call("churn", 1000), guest.call("depth"), guest.call("keep", 100)]
 
 
 def test_failures_do_not_depend_on_the_run(drive: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from wasmtime import Trap
+from wasmtime import Trap, WasmtimeError
 
 from procession.roles import Fail
 
@@ -25,6 +25,9 @@ _TEXTS = {
     "BAD_CONVERSION_TO_INTEGER": "the guest converted a float that is no such integer",
     "UNREACHABLE": "the guest gave up",
 }
+
+
+_NO_ROOM = "GC heap out of memory"  # how the engine says that live exceptions reached the memory limit
 
 
 class GuestError(Exception):
@@ -45,12 +48,17 @@ def out_of_bounds(address: int, size: int) -> GuestError:
     return GuestError("trap", f"the guest gave an import {size} bytes at {address}, outside of its memory")
 
 
-def fault_of(trap: Trap, *, growth_refused: bool) -> GuestError:
-    """Return what a trap means; one after a refused growth counts as the memory limit.
+def fault_of(stopped: Trap | WasmtimeError, *, growth_refused: bool) -> GuestError | None:
+    """Return what stopped a guest, None where that was not its own doing.
 
-    A trap without a code is an exception that no code of the guest caught.
+    A trap after a refused growth counts as the memory limit; one without a code is an exception
+    that no code of the guest caught. The exceptions that a guest holds on to have the memory limit
+    as their own, and reaching it is an error of the engine's, not a trap.
     """
-    name = _name_of(trap)
+    if not isinstance(stopped, Trap):
+        full = _NO_ROOM in str(stopped)
+        return GuestError("memory-limit", "the guest holds on to too many exceptions") if full else None
+    name = _name_of(stopped)
     if growth_refused and name not in _KINDS:
         return GuestError("memory-limit", f"the guest gave up after its memory limit refused a growth ({_shown(name)})")
     text = _TEXTS.get(name, "the guest trapped")

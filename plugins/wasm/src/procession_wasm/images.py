@@ -22,7 +22,7 @@ from procession_wasm.watches import Watch
 MAX_BYTES = 64 << 20  # of an image, as text or binary
 MAX_GLOBALS = 256  # mutable ones: they are read by one call with a result each
 STACK_BYTES = 1 << 20
-TABLE_ELEMENTS = 1_000_000  # of a table, grown or not
+TABLE_ELEMENTS = 1_000_000  # of all tables
 KEPT = 4  # compiled images of a kernel; one more drops the one used longest ago
 KEPT_REFUSALS = 64  # of images that it would take as long again to refuse
 COMPILERS = 2  # at once
@@ -190,9 +190,7 @@ def _check_shape(image_id: str, shape: Shape) -> None:
         "an import is a memory; wasm-64@1.0 keeps memories that the module defines": shape.imported("memory"),
         "a mutable global holds a reference": any(kind == "reference" for _, kind in shape.mutable_globals()),
         f"more than {MAX_GLOBALS} mutable globals": len(shape.mutable_globals()) > MAX_GLOBALS,
-        f"a table of more than {TABLE_ELEMENTS} elements": any(
-            table.minimum > TABLE_ELEMENTS for table in shape.tables
-        ),
+        f"tables of more than {TABLE_ELEMENTS} elements": sum(t.minimum for t in shape.tables) > TABLE_ELEMENTS,
         "a passive piece of data": any(not segment.active for segment in shape.segments),
         f"an export begins with {binary.RESERVED!r}": any(name.startswith(binary.RESERVED) for name in shape.exports),
     }

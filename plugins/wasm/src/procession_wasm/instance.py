@@ -52,9 +52,12 @@ class Instance:
         self._crossing.watch()
         try:
             self._exports, self._ledger = self._linked(links)
-        except wasmtime.Trap as trap:
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as stopped:
             self.close()
-            raise fault_of(trap, growth_refused=False) from None
+            fault = fault_of(stopped, growth_refused=False)
+            if fault is None:
+                raise
+            raise fault from None
         if image.memory is not None:
             memory = self._exports[f"{RESERVED}memory"]
             assert isinstance(memory, wasmtime.Memory)
@@ -99,10 +102,11 @@ class Instance:
             raised = self._crossing.take_raised()
             if raised is not None:
                 raise raised from None
-            if not isinstance(stopped, wasmtime.Trap):
-                raise
             refused = self.memory is not None and self.memory.growth_refused
-            raise fault_of(stopped, growth_refused=refused) from None
+            fault = fault_of(stopped, growth_refused=refused)
+            if fault is None:
+                raise
+            raise fault from None
         if result is None:
             return ()
         return tuple(result) if isinstance(result, list) else (result,)

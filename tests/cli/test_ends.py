@@ -296,6 +296,7 @@ def test_a_shell_completes_process_ids(shell: Shell) -> None:
     assert [process] == completed(shell, "now", "--data", shell.data, incomplete=process[:3])
     assert [] == completed(shell, "now", "--data", shell.data, incomplete="~")
     assert [] == completed(shell, "now", "--data", str(shell.folder / "none"))
+    assert [process] == completed(shell, "retry", "--slot", "1", "--data", shell.data)
 
 
 def test_a_shell_completes_device_names(shell: Shell) -> None:

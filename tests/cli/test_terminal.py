@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.calling import Shell, lines
+import procession_http
+from cli.calling import DEFINITION, Shell, lines
+from cli.program import Sleepers
+from cli.serving import serving
+from procession import Kernel
 from procession.cli import main, screen
+from procession.testing.fakes import MemoryHost
 
 pty = pytest.importorskip("pty", reason="this platform has no pseudo-terminals")
 
@@ -88,6 +93,17 @@ def test_a_bar_shows_long_work_on_a_terminal(slow: list[str]) -> None:
     assert (0, True) == (code, "computing" in shown)
     piped = in_pipe(*slow)
     assert (0, "") == (piped.returncode, piped.stderr)
+
+
+def test_a_bar_shows_how_far_a_node_is(shell: Shell) -> None:
+    """Where a node computes for longer than one request waits, the terminal shows how far it is."""
+    file = shell.file("sum.toml", DEFINITION + "[host.workers]\nreplay = 5\n[host.snapshots]\nreplay-budget = '50ms'\n")
+    plugins = (MemoryHost(), Sleepers(), procession_http)
+    with Kernel.open(file, data=shell.data, plugins=plugins, discover=False) as kernel, serving(kernel) as url:
+        process = kernel.spawn()
+        process.schedule_many([{"by": 1, "pause": 15}] * 100)
+        code, shown = on_terminal("now", process.id, "sum", "--url", url)
+    assert (0, True, True) == (code, "computing" in shown, shown.rstrip().endswith("100"))
 
 
 def test_short_work_shows_no_bar(shell: Shell) -> None:

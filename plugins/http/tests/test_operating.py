@@ -63,13 +63,15 @@ def test_a_quarantine_is_told_and_lifted(start: Any, tmp_path: Path) -> None:
 
 
 def test_a_quarantine_is_told_by_a_node_that_began_anew(start: Any, tmp_path: Path) -> None:
-    """After a restart a quarantined process is shown before anybody asks for it."""
+    """After a restart a quarantined process is told at once, and shown before anybody asks for it."""
     node = start(workers={"faults": 1})
     process, _ = broken(node, tmp_path)
     with node.client() as client:
         client.get(f"/{process}/now")
     assert 0 == node.stop()
-    with start(workers={"faults": 1}).client() as client:
+    again = start(workers={"faults": 1})
+    assert f"warning: process {process} is quarantined at slot 1" in again.log.read_text()
+    with again.client() as client:
         row = row_of(client, process)
     assert ("quarantined", 1, None) == (row["state"], row["fault"]["slot"], row["at-slot"])
 

@@ -71,14 +71,16 @@ def _at_node(place: Place) -> tuple[Message, list[Message]]:
 
 def _in_folder(session: Session, data: Path | None) -> Iterator[Message]:
     """Yield how the processes of a folder are stored; a node that has the folder is not disturbed."""
-    with closing(session.registry()) as registry:
-        host = Host(registry, HostSettings(), data=data or DATA, read_only=True, clock=session.clock)
-        with closing(host):
-            faults = Faults(host.site.data, 1, read_only=True)
-            for scheduler in host.schedulers():
-                for process in scheduler.processes():
-                    head = scheduler.head(process)
-                    yield _stored(host, faults, process, head.slot if head else -1)
+    settings, folder = HostSettings(), data or DATA
+    with (
+        closing(session.registry()) as registry,
+        closing(Host(registry, settings, data=folder, read_only=True, clock=session.clock)) as host,
+    ):
+        faults = Faults(host.site.data, 1, read_only=True)
+        for scheduler in host.schedulers():
+            for process in scheduler.processes():
+                head = scheduler.head(process)
+                yield _stored(host, faults, process, head.slot if head else -1)
 
 
 def _stored(host: Host, faults: Faults, process: str, head: int) -> Message:

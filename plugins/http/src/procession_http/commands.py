@@ -52,6 +52,8 @@ def serve(
         settings = _chosen(http_settings(kernel.settings), host, port)
         with listen(settings) as place:
             process = kernel.spawn() if kernel.definition else None
+            for reason in kernel.health()["reasons"]:
+                screen.note(f"warning: {reason}; see `procession workers`")
             told = Told(url_of(place), data or kernel.settings.data, len(kernel.processes()), process)
             run(kernel, settings, place, started=lambda: told.show(as_json=as_json))
 

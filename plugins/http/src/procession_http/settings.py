@@ -69,9 +69,9 @@ class HttpSettings:
     send_timeout: str = _wait("30s")
     request_timeout: str = _wait("60s")
     drain_timeout: str = _wait("30s")
-    threads: int = _count(512)
-    requests: int = _count(512)
-    connections: int = _count(1024)
+    threads: int = _count(384)
+    requests: int = _count(384)
+    connections: int = _count(512)
     require_signed: bool = False
 
 

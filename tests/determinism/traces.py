@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from determinism.mixed import definition_file, schedule
 from procession import Kernel, Message, Process
@@ -40,15 +41,13 @@ def mixed_kernel(
     *,
     shape: str = "mixed",
     host: str = "",
-    plugins: Iterable[str] = PLUGINS,
-    discover: bool = False,
-    read_only: bool = False,
+    plugins: Iterable[object] = PLUGINS,
+    **options: Any,
 ) -> Iterator[Kernel]:
-    """Open a kernel on ``folder/data`` for the mixed process, with plugins in the order given."""
-    modules = [importlib.import_module(name) for name in (*plugins, DEVICES)]
+    """Open a kernel on ``folder/data`` for the mixed process, with plugins in the order given: names, or the things."""
+    given = [importlib.import_module(one) if isinstance(one, str) else one for one in (*plugins, DEVICES)]
     file = definition_file(folder, shape=shape, host=host)
-    data = folder / "data"
-    with Kernel.open(file, data=data, plugins=modules, discover=discover, read_only=read_only) as kernel:
+    with Kernel.open(file, data=folder / "data", plugins=given, **{"discover": False, **options}) as kernel:
         yield kernel
 
 
@@ -97,11 +96,15 @@ def trace_elsewhere(
     umask: int = 0o22,
     flags: Sequence[str] = (),
     plugins: Sequence[str] = PLUGINS,
+    start: str = _START,
 ) -> list[str]:
-    """Return the trace of the mixed process from another program; its environment is the one given, and no more."""
+    """Return the trace of the mixed process from another program; its environment is the one given, and no more.
+
+    ``start`` is the text of that program, which takes the folder and the plugins.
+    """
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, *flags, "-c", _START, str(folder), *plugins],
+        [sys.executable, *flags, "-c", start, str(folder), *plugins],
         capture_output=True,
         check=False,
         cwd=cwd,

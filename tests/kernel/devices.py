@@ -104,6 +104,19 @@ class Devices:
         return self.stages
 
 
+class Schemes:
+    """Provide a scheme that believes what says so."""
+
+    @hookimpl
+    def procession_commitment_schemes(self) -> Mapping[str, Any]:
+        """Provide it."""
+        return {"fake@1.0": self}
+
+    def verify(self, message: Message, commitment_id: str) -> bool:
+        """Tell what the commitment says of itself."""
+        return bool(message.at(f"commitments/{commitment_id}/sound", False))
+
+
 class Watcher:
     """Note what a kernel tells those who watch."""
 
@@ -142,6 +155,14 @@ class Watcher:
     def kinds(self) -> list[str]:
         """Return the kinds of the errors that were told."""
         return [error.kind for error in self.failed]
+
+
+def committed(data: str, **commitments: bool) -> Message:
+    """Return a message with commitments that are sound or not."""
+    entry = {"commitment-device": "fake@1.0", "committer": "alice"}
+    return Message(
+        {"data": data, "commitments": {key: {**entry, "sound": sound} for key, sound in commitments.items()}}
+    )
 
 
 def acting(fold: FOLD) -> Factory:

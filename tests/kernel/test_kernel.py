@@ -11,7 +11,20 @@ from typing import Any
 import attrs
 import pytest
 
-from kernel.devices import COUNTER, COUNTING, ID, TAPE, TAPING, Devices, Watcher, acting, count, kernel_of
+from kernel.devices import (
+    COUNTER,
+    COUNTING,
+    ID,
+    TAPE,
+    TAPING,
+    Devices,
+    Schemes,
+    Watcher,
+    acting,
+    committed,
+    count,
+    kernel_of,
+)
 from procession import (
     CacheError,
     ComputeError,
@@ -287,27 +300,6 @@ def test_commitments_that_nobody_verifies_are_refused(process: Process, entries:
         assert "unverified" == kind(lambda: process.schedule(message))
     forged = trusted(Message({}), given_id=ID, owner="alice")
     assert "unverified" == kind(lambda: process.schedule(forged))
-
-
-class Schemes:
-    """Provide a scheme that believes what says so."""
-
-    @hookimpl
-    def procession_commitment_schemes(self) -> Mapping[str, Any]:
-        """Provide it."""
-        return {"fake@1.0": self}
-
-    def verify(self, message: Message, commitment_id: str) -> bool:
-        """Tell what the commitment says of itself."""
-        return bool(message.at(f"commitments/{commitment_id}/sound", False))
-
-
-def committed(data: str, **commitments: bool) -> Message:
-    """Return a message with commitments that are sound or not."""
-    entry = {"commitment-device": "fake@1.0", "committer": "alice"}
-    return Message(
-        {"data": data, "commitments": {key: {**entry, "sound": sound} for key, sound in commitments.items()}}
-    )
 
 
 def test_a_verified_message_is_recognised(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ class Acts:
     """Do what messages say under ``act``, and hold a slot at the gate."""
 
     broken: bool = True
+    built: int = 0
     held: int = -1
     arrived: threading.Event = attrs.field(factory=threading.Event)
     open: threading.Event = attrs.field(factory=threading.Event)
@@ -158,14 +159,15 @@ class Acting(Act):
     def __init__(self, acts: Acts, binding: Binding) -> None:
         super().__init__(lambda state, assignment, n: Ok(state))
         self._acts = acts
+        self._acts.built += 1
         self._blob = binding.blob
 
     def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Any:
         """Act."""
         act = assignment.message.get("act")
         state = state.put("acted", state.get("acted", 0) + 1)
-        if act in _FAILING:
-            return _FAILING[act](state, pass_number)
+        if act in _ACTING:
+            return _ACTING[act](state, pass_number)
         if act == "blob":
             return Ok(state.put("results/blob", self._blob(hash_id(BLOB))))
         broken = _BREAKING.get(act) if self._acts.broken else None
@@ -196,7 +198,15 @@ def _deep(state: Message) -> Verdict:
     return Ok(state.put("deep", inner))
 
 
-_FAILING: Mapping[Any, Any] = {
+def _hoarding(state: Message, pass_number: int) -> Verdict:
+    room = bytes(48 << 20)  # untouched, and more than an allocator keeps back
+    hoard = [Message({"number": number, "text": f"{number} " * 50}) for number in range(3_000)]
+    whole = b"".join(row.encoded for row in hoard)
+    return Ok(state.set({"hoard": {"size": len(whole) + len(room), "last": hoard[-1]}}))
+
+
+_ACTING: Mapping[Any, Any] = {
+    "hoard": _hoarding,
     "refuse": lambda state, n: Fail("refused", "the message says so"),
     "again": lambda state, n: Pass(state),
     "late": lambda state, n: Pass(state) if n == 1 else Fail("refused", "the second pass says so"),

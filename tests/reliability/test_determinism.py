@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from determinism.traces import PLUGINS, trace_elsewhere
-from reliability.programme import Programme
 from reliability.draws import CADENCES, START, Leaking, check_schedule, drawn
+from reliability.programme import Programme
 from reliability.telling import about
 
 Figure = Callable[[int, int], int]

@@ -77,10 +77,9 @@ def _in_folder(session: Session, data: Path | None) -> Iterator[Message]:
         closing(Host(registry, settings, data=folder, read_only=True, clock=session.clock)) as host,
     ):
         faults = Faults(host.site.data, 1, read_only=True)
-        for scheduler in host.schedulers():
-            for process in scheduler.processes():
-                head = scheduler.head(process)
-                yield _stored(host, faults, process, head.slot if head else -1)
+        for scheduler, process in ((one, process) for one in host.schedulers() for process in one.processes()):
+            head = scheduler.head(process)
+            yield _stored(host, faults, process, head.slot if head else -1)
 
 
 def _stored(host: Host, faults: Faults, process: str, head: int) -> Message:

@@ -15,7 +15,8 @@ from cli.calling import DEFINITION, Answer, Shell, lines
 from cli.serving import serving
 from procession.cli import following, screen
 from procession.cli.following import followed
-from procession.errors import ComputeError, RequestError
+from procession.errors import CacheError, ComputeError, RequestError
+from procession.results import Record
 
 BOUNDS = '[host.workers]\nreplay = 5\n[host.cache]\nkeep = ["at-slot"]\n'
 FAR = 60  # slots
@@ -90,6 +91,22 @@ def test_workers_fit_a_terminal(shell: Shell, quarantined: Path, monkeypatch: py
     process = shell("workers", "--json").document["workers"][0]["process"]
     assert [] == [line for line in told if len(line) > columns]
     assert process.startswith(told[1].split()[0].removesuffix("..."))
+
+
+def test_a_process_that_cannot_be_read_hides_no_other(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the records of a process are damaged, its line says so, and the others are there."""
+    damaged = shell("spawn", shell.definition("one")).out.strip()
+    shell("spawn", shell.definition("two"))
+    latest = shell.host.cache.latest
+
+    def refuse(process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
+        if process == damaged:
+            raise CacheError("a record is damaged", kind="damaged")
+        return latest(process, at_or_below, with_snapshot=with_snapshot)
+
+    monkeypatch.setattr(shell.host.cache, "latest", refuse)
+    told = shell("workers").out.splitlines()
+    assert (4, ["  damaged: a record is damaged"]) == (len(told), [line for line in told if line.startswith("  ")])
 
 
 def test_workers_of_nothing_say_so(shell: Shell) -> None:

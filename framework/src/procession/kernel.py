@@ -20,7 +20,7 @@ from procession.foreign import submissions
 from procession.hosts import Host, beyond_schedule, close_all, unknown_message, unknown_process
 from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
-from procession.lines import Line, standings
+from procession.lines import Line
 from procession.messages import EMPTY, Message
 from procession.outboxes import delivery_of
 from procession.paths import parse
@@ -238,9 +238,9 @@ class Kernel:
         return self._assign(self._host.checked(target), target, [submission])[0]
 
     def workers(self) -> list[Message]:
-        """Return how each process stands that is live, waited for or quarantined."""
-        lines = [line for line in self._workers.lines() if self._host.holds(line.process)]  # others are to begin yet
-        return standings(lines, self._workers.faults, lambda process: self.head(process).slot)
+        """Return how each process stands that is live or waited for, or was of late."""
+        here = [line for line in self._workers.lines() if self._host.holds(line.process)]  # others are to begin yet
+        return [line.standing(self.head(line.process).slot, self._workers.faults.of(line.process)) for line in here]
 
     def retry(self, process: str, slot: int | None = None) -> Message:
         """Lift the quarantine of a slot, by default the one that the process has; tell process and slot."""
@@ -254,12 +254,12 @@ class Kernel:
         return Message({"process": process, "slot": fault.slot if fault else None})
 
     def health(self) -> Message:
-        """Tell whether this host keeps up: ``status`` is ok or degraded, with ``reasons`` and milliseconds a write."""
-        pulse, faults = self._host.pulse, self._workers.faults
-        reasons = [f"writing {kind} is slow" for kind in pulse.slow()]
-        reasons += [f"process {fault.process} is quarantined at slot {fault.slot}" for fault in faults.quarantined()]
-        writes = {kind: round(took * 1000, 1) for kind, took in pulse.seconds().items()}
-        return Message({"status": "degraded" if reasons else "ok", "reasons": reasons, "write-ms": writes})
+        """Tell whether this host keeps up: ``status`` ok or degraded, ``reasons``, what is quarantined, write times."""
+        held = [{"process": fault.process, **fault.as_message()} for fault in self._workers.faults.quarantined()]
+        why = [f"writing {kind} is slow" for kind in self._host.pulse.slow()]
+        why += [f"process {fault['process']} is quarantined at slot {fault['slot']}" for fault in held]
+        took = {kind: round(taken * 1000, 1) for kind, taken in self._host.pulse.seconds().items()}
+        return Message({"status": "degraded" if why else "ok", "reasons": why, "quarantined": held, "write-ms": took})
 
     def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""

@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from procession.errors import ComputeError, ProcessionError
-from procession.faults import QUARANTINED, Fault, Faults
+from procession.faults import QUARANTINED, Fault
 from procession.messages import EMPTY, Message
 from procession.settings import WorkerSettings
 from procession.worker import Advanced, Worker
@@ -180,16 +180,6 @@ class Line:
         told = [waiter for slot in failed for waiter in self.waiting.pop(slot)]
         self.aim()
         return told
-
-
-def standings(lines: Sequence[Line], faults: Faults, head: Callable[[str], int]) -> list[Message]:
-    """Return where lines are, and the quarantined processes that nobody asked for yet, by process."""
-    rows = {line.process: line.standing(head(line.process), faults.of(line.process)) for line in lines}
-    for fault in faults.quarantined():
-        unknown = dict.fromkeys(("at-slot", "head", "lag", "snapshot-at"))
-        known = {"process": fault.process, "state": QUARANTINED, "queue": 0, "bytes": 0, "fault": fault.as_message()}
-        rows.setdefault(fault.process, Message({**known, **unknown}))
-    return [rows[process] for process in sorted(rows)]
 
 
 # -- room

@@ -15,10 +15,11 @@ from procession.cli import screen
 from procession.cli.nodes import Node
 from procession.cli.options import DATA, Command, Place, json_option, place_options
 from procession.cli.session import Session
-from procession.errors import RequestError
-from procession.faults import QUARANTINED, Faults
+from procession.errors import CacheError, RequestError, ScheduleError
+from procession.faults import QUARANTINED, Fault, Faults
 from procession.hosts import Host
 from procession.messages import EMPTY, Message
+from procession.roles import Scheduler
 from procession.settings import HostSettings
 
 EVERY = 1.0  # seconds from one look to the next
@@ -77,23 +78,25 @@ def _in_folder(session: Session, data: Path | None) -> Iterator[Message]:
         closing(Host(registry, settings, data=folder, read_only=True, clock=session.clock)) as host,
     ):
         faults = Faults(host.site.data, 1, read_only=True)
-        for scheduler, process in ((one, process) for one in host.schedulers() for process in one.processes()):
-            head = scheduler.head(process)
-            yield _stored(host, faults, process, head.slot if head else -1)
+        for scheduler in host.schedulers():
+            for process in scheduler.processes():
+                yield _stored(host, scheduler, faults.of(process), process)
 
 
-def _stored(host: Host, faults: Faults, process: str, head: int) -> Message:
-    newest, point = (host.cache.latest(process, None, with_snapshot=only) for only in (False, True))
-    fault = faults.of(process)
-    rows: dict[str, Any] = {
-        "process": process,
-        "state": QUARANTINED if fault else STORED,
-        "at-slot": newest.slot if newest else None,
-        "head": head,
-        "lag": head - (newest.slot if newest else -1),
-        "snapshot-at": point.slot if point else None,
-    }
-    return Message(rows if fault is None else {**rows, "fault": fault.as_message()})
+def _stored(host: Host, scheduler: Scheduler, fault: Fault | None, process: str) -> Message:
+    """Return how a process is stored; one whose records cannot be read says so, and hides no other."""
+    rows: dict[str, Any] = {"process": process, "state": QUARANTINED if fault else STORED}
+    rows |= {} if fault is None else {"fault": fault.as_message()}
+    try:
+        head = scheduler.head(process)
+        newest, point = (host.cache.latest(process, None, with_snapshot=only) for only in (False, True))
+    except (ScheduleError, CacheError) as error:
+        return Message({**rows, "error": {"kind": error.kind, "message": error.what}})
+    at = newest.slot if newest else None
+    rows |= {"at-slot": at, "snapshot-at": point.slot if point else None}
+    if head is not None:
+        rows |= {"head": head.slot, "lag": head.slot - (-1 if at is None else at)}
+    return Message(rows)
 
 
 def _show(health: Message, rows: Sequence[Message], *, live: bool) -> None:

@@ -32,13 +32,17 @@ def info(request: Request) -> Message:
 
 
 def health(request: Request) -> Message:
-    """Tell whether this host keeps up: ``status`` is ok or degraded, with ``reasons`` and milliseconds a write."""
+    """Tell whether this host keeps up: ``status`` ok or degraded, ``reasons``, what is quarantined, write times."""
     return _kernel(request).health()
 
 
 def workers(request: Request) -> Message:
     """Tell how each process stands that is live, waited for or quarantined."""
-    return Message({"workers": _kernel(request).workers()})
+    kernel = _kernel(request)
+    rows = {row["process"]: row for row in kernel.workers()}
+    for fault in kernel.health()["quarantined"]:  # those too that nobody asked for since the start
+        rows.setdefault(fault["process"], _unasked(fault))
+    return Message({"workers": [rows[process] for process in sorted(rows)]})
 
 
 def retry(request: Request) -> Message:
@@ -61,6 +65,12 @@ def _kernel(request: Request) -> Kernel:
     if not isinstance(request.processes, Kernel):
         raise RequestError("no kernel is behind this request", where=NAME, kind="not-found")
     return request.processes
+
+
+def _unasked(fault: Message) -> Message:
+    unknown = dict.fromkeys(("at-slot", "head", "lag", "snapshot-at"))
+    known = {"process": fault["process"], "state": "quarantined", "queue": 0, "bytes": 0}
+    return Message({**unknown, **known, "fault": fault.without("process")})
 
 
 def _limits(settings: HttpSettings) -> dict[str, object]:

@@ -103,6 +103,15 @@ def test_a_bomb_is_refused_at_a_limit(
     assert ("bad-image", "wasm-64@1.0 image an id") == (refused.value.kind, refused.value.where)
 
 
+def test_a_compiler_without_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that reaches its memory limit ends at once, also where the engine is asked to print where it stood."""
+    monkeypatch.setenv("RUST_BACKTRACE", "1")
+    monkeypatch.setattr(compiling, "ADDRESS_SPACE", 256 << 20)
+    loops = b"\0" + b"\x03\x40" * 150_000 + b"\x0b" * 150_001
+    with pytest.raises(RequestError, match="more than 256 MiB of memory"):
+        Images().compiled("an id", _module(b"\x60\0\0", tags=b"", body=loops))
+
+
 def test_a_bomb_costs_once(monkeypatch: pytest.MonkeyPatch, children: list[Child]) -> None:
     """What is known to reach a limit of its own is refused without another child; what is late here is tried again."""
     monkeypatch.setattr(compiling, "CPU_SECONDS", 1)

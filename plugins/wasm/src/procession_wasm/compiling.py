@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -123,8 +124,9 @@ def child(configuration: Mapping[str, Any], most: int) -> Iterator[Child]:
 def _started(asked: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", compiler.__file__, asked]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}  # a trace takes memory: where none is left it would hang
     try:
-        return subprocess.Popen(command, start_new_session=True, **pipes)  # Ctrl-C is for the parent
+        return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # Ctrl-C is the parent's
     except OSError as error:
         what = f"this host cannot start {sys.executable!r} to compile images: {error.strerror}"
         raise ComputeError(what, kind="compiler") from error

@@ -415,11 +415,14 @@ def test_failed_commit_stops_the_writer(open_scheduler: Open, disk: FailingDisk)
     scheduler = open_scheduler()
     made = list(scheduler.assign(PROCESS, submissions(2)))
     disk.bad = True
-    for _ in range(2):
+    told = set()
+    for _ in range(3):
         with pytest.raises(ScheduleError) as refused:
             scheduler.assign(PROCESS, submissions(1))
         disk.bad = False
         assert "stopped" == refused.value.kind
+        told.add(refused.value.text)
+    assert 1 == len(told)
     assert (1, made) == (disk.fired, list(scheduler.read(PROCESS, 0, 1)))
     scheduler.close()
     second = open_scheduler()

@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -119,6 +120,23 @@ def test_corruption_met_by_a_put_is_cured(open_cache: Open, tmp_path: Path) -> N
     second.put(batch(*[record(slot) for slot in range(400)]))
     assert record(399) == second.get(PROCESS, 399)
     assert (tmp_path / "cache.sqlite.damaged-1").exists()
+
+
+def test_corruption_met_by_many_is_cured_once(open_cache: Open, tmp_path: Path) -> None:
+    """Threads that read and write while the file turns out corrupt all go on, on one new file."""
+    first = open_cache()
+    first.put(batch(*[record(slot) for slot in range(300)]))
+    first.close()
+    corrupted(tmp_path / "cache.sqlite")
+    second = open_cache()
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(second.get, PROCESS, slot) for slot in range(200)]
+        calls += [pool.submit(second.put, batch(record(slot))) for slot in range(400, 420)]
+        for call in calls:
+            call.result(30)
+    second.put(batch(record(7)))
+    assert record(7) == second.get(PROCESS, 7)
+    assert 1 == len(list(tmp_path.glob("cache.sqlite.damaged-?")))
 
 
 def test_corruption_met_by_a_reader_is_an_error(open_cache: Open, tmp_path: Path) -> None:

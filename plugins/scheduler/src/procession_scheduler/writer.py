@@ -132,7 +132,7 @@ class Writer:
         self._tidy(self._disk.relieve)
 
     def _failed(self, calls: Sequence[Call], error: Exception) -> None:
-        fatal = self._disk.writing and not _is_known(error)
+        fatal = self._stopped is None and self._disk.writing and not _is_known(error)
         if _is_damage(error) and len(calls) > 1:  # met by one of them: the others need not suffer it
             self._tidy(self._disk.undo)
             for call in calls:

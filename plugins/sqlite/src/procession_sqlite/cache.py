@@ -50,7 +50,9 @@ def _healing(method: Callable[Concatenate[SqliteCache, P], R]) -> Callable[Conca
         try:
             return method(self, *args, **kwargs)
         except CacheError as error:
-            if self._writes is None or not is_corruption(error):
+            with self._renewing:  # another thread may be at it, and have closed what this one used
+                renewed = self._readers is not used
+            if self._writes is None or not (renewed or is_corruption(error)):
                 raise
         self._renew(used)
         return method(self, *args, **kwargs)

@@ -67,13 +67,10 @@ def open_reading(path: Path) -> apsw.Connection:
     if not path.exists():
         raise _missing(path)
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
+    with _closed_on_error(path, db):
         db.set_busy_timeout(int(PATIENCE * 1000))
         if not _is_ours(db, path):
             raise _missing(path)
-    except BaseException:
-        db.close()
-        raise
     return db
 
 
@@ -191,7 +188,7 @@ def _marker(path: Path) -> Path:
 
 def _opened(path: Path, synchronous: int) -> apsw.Connection:
     db = apsw.Connection(str(path))
-    try:
+    with _closed_on_error(path, db):
         db.set_busy_timeout(int(PATIENCE * 1000))
         _is_ours(db, path)  # before anything in it is changed
         db.pragma("journal_mode", "wal")
@@ -206,6 +203,14 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
             db.pragma("application_id", APPLICATION)
             db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
+    return db
+
+
+@contextmanager
+def _closed_on_error(path: Path, db: apsw.Connection) -> Iterator[None]:
+    """Close a connection that could not be made ready, and say why while it still knows."""
+    try:
+        yield
     except (apsw.IOError, apsw.CantOpenError) as error:
         told = cache_error(path, error, db)
         db.close()
@@ -213,7 +218,6 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
     except BaseException:
         db.close()
         raise
-    return db
 
 
 def _check_keys(db: apsw.Connection) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,14 +27,13 @@ from procession.messages import Message
 from procession.results import Batch, Record
 from procession.roles import Site
 from procession.schedules import Submission, Tick, check_chain
-from procession_scheduler import FileScheduler, SchedulerOptions, writer
+from procession_scheduler import FileScheduler, SchedulerOptions, disk, writer
 from procession_sqlite import CacheOptions, SqliteCache, files, folders
 from reliability.zygotes import tell
 
 PROCESS = hash_id(b"a process")
 FILES = ("schedule.sqlite", "cache.sqlite")
 GROUPS = (1, 2, 1)  # messages of each call
-SETTLED = (1,)  # calls after which the log is emptied into the file
 LARGE = 2_000  # bytes from which a blob is a file
 SHM = Path("/dev/shm")  # a disk of memory, for what is written ten thousand times and thrown away
 FULL, BAD = "disk-full", "io"
@@ -84,8 +82,6 @@ def _schedule(scheduler: FileScheduler) -> None:
             if _told("schedule", number, lambda number=number: scheduler.assign(PROCESS, offers(number))):
                 break
             _told("read", number, lambda: scheduler.read(PROCESS, 0, 99))
-        if number in SETTLED:
-            _settle(scheduler)
 
 
 def _keep(cache: SqliteCache) -> None:
@@ -114,19 +110,9 @@ def _say(did: str, /, **facts: Any) -> None:
     tell(json.dumps({"did": did, **facts}))
 
 
-def _settle(scheduler: FileScheduler) -> None:
-    """Wait until the writer, left alone, emptied the log, or stopped, or found no room once or twice."""
-    running = scheduler._writer
-    assert running is not None
-    for _ in range(40):
-        if running._disk.settled or running._stopped:
-            return
-        time.sleep(0.001)
-
-
 def _hasten() -> None:
-    """Let all that is done when nobody waits, or when enough has come together, be done soon."""
-    writer.IDLE = 0.002
+    """Empty every log after little, and by count alone: what is done when nobody waits depends on the weather."""
+    writer.IDLE, disk.WAL_BYTES = 3_600, 6 * 4_096
     files.CHECKPOINT_PAGES = 12
 
 

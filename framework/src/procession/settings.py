@@ -84,7 +84,7 @@ class WorkerSettings:
     replay: int = attrs.field(default=10_000, validator=_is_positive)
     faults: int = attrs.field(default=3, validator=_is_positive)
     timeout: str = attrs.field(default="10m", validator=_is_duration)
-    slot_timeout: str = attrs.field(default="60s", validator=_is_duration)
+    slot_timeout: str = attrs.field(default="50s", validator=_is_duration)
     idle_timeout: str = attrs.field(default="5m", validator=_is_duration)
     drain_timeout: str = attrs.field(default="30s", validator=_is_duration)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,8 @@ from procession_scheduler.rows import SLOTS
 from procession_sqlite import CacheOptions, SqliteCache
 from procession_zstd import ZstdOptions, ZstdSnapshotter
 from reliability.disks import clock
+
+Damage = Callable[["Kept", Random], None]
 
 COUNT = 8  # messages of each process
 EVERY = 3  # slots between snapshots
@@ -95,7 +97,7 @@ def kept(folder: Path, *, large: int) -> Kept:
     with attrs.evolve(made).copy(folder.with_name(f"{folder.name} whole")) as whole, whole.opened() as kernel:
         for process in states:
             states[process] = answers(kernel, process)
-    return Kept(folder, (first, second), MappingProxyType(states))
+    return Kept(folder, (first, second), states)
 
 
 def answers(kernel: Kernel, process: str) -> list[str]:
@@ -307,3 +309,37 @@ def _snapshot(cache: SqliteCache, record: Record) -> bytes:
 def _replace(cache: SqliteCache, record: Record, content: bytes) -> None:
     digest = sha256(content).digest()
     cache.put(Batch((attrs.evolve(record, snapshot=digest),), {digest: content}))
+
+
+# -- all of it
+
+_CERTAIN: dict[str, Damage] = {  # that are read when every slot is, and a new one computed
+    **{f"snapshot, {kind}": in_snapshot(kind) for kind in KINDS},
+    "snapshot of another slot": of_another_slot,
+    "snapshot of another process": of_another_process,
+    "snapshot of another engine": of_another_engine,
+    "record of another schedule": of_another_schedule,
+    "records swapped": swapped_rows,
+    **{f"{column}, {kind}": in_column(column, kind) for column in COLUMNS for kind in KINDS},
+    **{f"blob, {kind}": in_blob(kind) for kind in KINDS},
+}
+_FILES: dict[str, Damage] = {f"file, {kind}": in_file(kind) for kind in KINDS}
+_ANYWHERE: dict[str, Damage] = {f"anywhere, {kind}": anywhere(kind) for kind in KINDS}
+
+GROUPS: Mapping[str, Mapping[str, Damage]] = MappingProxyType(
+    {"certain": _CERTAIN, "files": _FILES, "anywhere": _ANYWHERE}
+)
+
+
+def damaged(place: Kept, group: str, numbers: Sequence[int], disk: Path, seed: int) -> int:
+    """Damage copies, the kinds of a group in turns, and hold each; return how many held."""
+    for number in numbers:
+        name, damage = list(GROUPS[group].items())[number % len(GROUPS[group])]
+        with place.copy(disk / f"copy {number}") as copy:
+            try:
+                damage(copy, Random(f"{seed} {number}"))
+                hold(copy, told=group != "anywhere")
+            except BaseException as error:
+                error.add_note(f"{name}, seed {seed}, number {number}")
+                raise
+    return len(numbers)

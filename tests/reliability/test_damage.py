@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,11 +13,11 @@ from unittest.mock import ANY
 
 import pytest
 
-from procession import executors
+from procession import ProcessionError, executors
 from procession_scheduler import rows, tiers
 from procession_sqlite import records
 from reliability import damages, schedules
-from reliability.damages import KINDS, Kept, hold
+from reliability.damages import GROUPS, KINDS, Kept
 from reliability.disks import SHM
 from reliability.programme import Fault, Programme
 from reliability.schedules import Written
@@ -23,20 +25,8 @@ from reliability.schedules import Written
 FAULT = "corrupt snapshot or cache record"
 SEED = 20261128
 
-Damage = Callable[[Kept, Random], None]
-
-CERTAIN: Mapping[str, Damage] = {  # that are read when every slot is, and a new one computed
-    **{f"snapshot, {kind}": damages.in_snapshot(kind) for kind in KINDS},
-    "snapshot of another slot": damages.of_another_slot,
-    "snapshot of another process": damages.of_another_process,
-    "snapshot of another engine": damages.of_another_engine,
-    "record of another schedule": damages.of_another_schedule,
-    "records swapped": damages.swapped_rows,
-    **{f"{column}, {kind}": damages.in_column(column, kind) for column in damages.COLUMNS for kind in KINDS},
-    **{f"blob, {kind}": damages.in_blob(kind) for kind in KINDS},
-}
-FILES: Mapping[str, Damage] = {f"file, {kind}": damages.in_file(kind) for kind in KINDS}
-ANYWHERE: Mapping[str, Damage] = {f"anywhere, {kind}": damages.anywhere(kind) for kind in KINDS}
+AT_ONCE = 2  # programs that damage side by side
+CHUNK = 20  # folders that one of them takes at once
 
 
 @pytest.fixture
@@ -59,15 +49,14 @@ def folders(disk: Path) -> Mapping[str, Kept]:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "where", "change", "told"),
-    [(CERTAIN, "rows", 380, True), (FILES, "files", 60, True), (ANYWHERE, "rows", 60, False)],
+    ("group", "where", "change"),
+    [("certain", "rows", 380), ("files", "files", 60), ("anywhere", "rows", 60)],
     ids=["records and snapshots", "files of blobs", "anywhere in the database"],
 )
 def test_damage_gives_no_other_answer(
-    kinds: Mapping[str, Damage],
+    group: str,
     where: str,
     change: int,
-    told: bool,
     row: Fault,
     folders: Mapping[str, Kept],
     disk: Path,
@@ -76,11 +65,12 @@ def test_damage_gives_no_other_answer(
     """Each damage is told where it is read, passed over, made good, and every state is what it was."""
     count = figure(change, change * 40)
     row.expected += count
-    for number in range(count):
-        name = list(kinds)[number % len(kinds)]
-        damaged(folders[where], name, kinds[name], disk / "copy", number, told=told)
-        row.held()
-    row.note(f"{count} of {len(kinds)} kinds, {'each told' if told else 'no other answer'}")
+    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
+        calls = [pool.submit(damages.damaged, folders[where], group, numbers, disk, SEED) for numbers in chunks]
+        for call in calls:
+            row.held(call.result())
+    row.note(f"{count} of {len(GROUPS[group])} kinds, {'no other answer' if group == 'anywhere' else 'each told'}")
 
 
 def test_records_whose_seals_are_not_checked_are_caught(
@@ -88,10 +78,10 @@ def test_records_whose_seals_are_not_checked_are_caught(
 ) -> None:
     """The same damage of records is seen where no seal is looked at."""
     monkeypatch.setattr(records, "seal_of", lambda record: ANY)
-    kinds = [f"{column}, flipped" for column in damages.COLUMNS if column != "chain"]  # that one has a check of its own
-    for number, name in enumerate(kinds):
-        with pytest.raises((AssertionError, ValueError)):
-            damaged(folders["rows"], name, CERTAIN[name], disk / "copy", number, told=True)
+    kinds = [f"{column}, flipped" for column in ("message_id", "state", "state_digest", "seal")]  # no other check
+    for name in kinds:
+        with pytest.raises((AssertionError, ValueError, ProcessionError)):
+            damages.damaged(folders["rows"], "certain", [list(GROUPS["certain"]).index(name)], disk, SEED)
     row.control(f"records whose seals are not checked: {len(kinds)} of {len(kinds)} caught")
 
 
@@ -100,21 +90,10 @@ def test_snapshots_whose_live_roots_are_not_compared_are_caught(
 ) -> None:
     """A snapshot of another slot is seen to give another answer where nothing compares what it restored."""
     monkeypatch.setattr(executors, "_check_root", lambda live, record: None)
-    name = "snapshot of another slot"
+    number = list(GROUPS["certain"]).index("snapshot of another slot")
     with pytest.raises(AssertionError, match="another answer"):
-        damaged(folders["rows"], name, CERTAIN[name], disk / "copy", 1, told=True)
+        damages.damaged(folders["rows"], "certain", [number], disk, SEED)
     row.control("snapshots whose live root is not compared: caught")
-
-
-def damaged(place: Kept, name: str, damage: Damage, folder: Path, number: int, *, told: bool) -> None:
-    """Damage a copy and hold it."""
-    with place.copy(folder) as copy:
-        try:
-            damage(copy, Random(f"{SEED} {number}"))
-            hold(copy, told=told)
-        except BaseException as error:
-            error.add_note(f"{name}, seed {SEED}, number {number}")
-            raise
 
 
 # -- the schedule, which is no cache

@@ -199,7 +199,7 @@ def _deep(state: Message) -> Verdict:
 
 
 def _hoarding(state: Message, pass_number: int) -> Verdict:
-    room = bytes(48 << 20)  # untouched, and more than an allocator keeps back
+    room = bytes(100 << 20)  # untouched, and more than an allocator keeps back for a thread
     hoard = [Message({"number": number, "text": f"{number} " * 50}) for number in range(3_000)]
     whole = b"".join(row.encoded for row in hoard)
     return Ok(state.set({"hoard": {"size": len(whole) + len(room), "last": hoard[-1]}}))

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from procession import Kernel, Process, ProcessionError
+from procession import Kernel, Process
 from procession.machine import RECORD
 from reliability.poisons import Acts, entries, good, poisoned_kernel
 
@@ -40,6 +41,7 @@ SCHEDULE = entries(
     ]
 )
 MIB = 1 << 20
+SECONDS = 60.0  # within which whoever waits is told something
 
 
 @attrs.frozen
@@ -120,19 +122,24 @@ def failing(target: Target, number: int) -> Iterator[list[int]]:
         setattr(owner, target.name, real)
 
 
-@contextmanager
-def failing_allocation(number: int) -> Iterator[None]:
-    """Let Python's n-th allocation from here on fail, and the one after it too."""
-    set_nomemory(number, number + 2)
-    try:
-        yield
-    finally:
+class FailingAllocation:
+    """Let Python's n-th allocation from here on fail, and the one after it too; itself it allocates nothing."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._end = number + 2
+
+    def __enter__(self) -> None:
+        set_nomemory(self._number, self._end)
+
+    def __exit__(self, *raised: object) -> None:
         remove_mem_hooks()
 
 
 @contextmanager
 def limited(spare: int) -> Iterator[None]:
     """Leave this program so many bytes of addresses beside those that it has."""
+    gc.collect()  # a guest's memory that is given back later would be much more to spare
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + spare, before[1]))
@@ -143,14 +150,14 @@ def limited(spare: int) -> Iterator[None]:
 
 
 @contextmanager
-def shop(folder: Path) -> Iterator[tuple[Process, Acts]]:
-    """Open a process that has been computed up to the first slot."""
+def shop(folder: Path, *, computed: bool = True) -> Iterator[tuple[Process, Acts]]:
+    """Open a process that has been computed up to the first slot, or not at all."""
     acts = Acts(broken=False)
-    folder.mkdir(parents=True, exist_ok=True)
     with poisoned_kernel(folder, SHAPE, RECORD, acts, every=EVERY) as kernel:
         assert kernel.definition is not None
         process = kernel.load(SCHEDULE, definition=kernel.definition.message, trust_ids=True)
-        process.compute(FIRST)
+        if computed:
+            process.compute(FIRST)
         yield process, acts
 
 
@@ -162,7 +169,7 @@ def sound(folder: Path) -> list[str]:
 
 def trace(process: Process) -> list[str]:
     """Return the state ids of all slots, and the live root at the end."""
-    process.now()
+    process.now(timeout=SECONDS)
     root = process.kernel.snapshot(process.id)["live-root"]
     return [*(process.compute(slot).id for slot in range(len(SCHEDULE))), root]
 
@@ -170,16 +177,15 @@ def trace(process: Process) -> list[str]:
 def suffered(folder: Path, shortage: Callable[[], Any], expected: Sequence[str]) -> Outcome:
     """Compute under a shortage, and hold what is stored, and what asking again gives, against what is right."""
     with shop(folder) as (process, acts):
-        built, kind = acts.built, ""
+        built, error = acts.built, None
         with suppress(MemoryError), shortage():
             try:
-                process.now()
-            except ProcessionError as error:
-                kind = error.kind
-            except BaseException as error:
-                if not _without_memory(error):
-                    raise
-                kind = "host-memory"  # outside of a slot there is nobody to name it
+                process.now(timeout=SECONDS)
+            except BaseException as raised:  # noqa: BLE001 - what the shortage raised, whatever it is
+                error = raised
+        kind = (
+            "host-memory" if error and _without_memory(error) else getattr(error, "kind", repr(error) if error else "")
+        )
         newest = _check_stored(process.kernel, process.id, expected)
         assert list(expected) == trace(process)
         outcome = Outcome(kind, newest, acts.built > built)
@@ -200,8 +206,13 @@ def _check_stored(kernel: Kernel, process: str, expected: Sequence[str]) -> int:
 
 
 def _without_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ended; a codec in Rust panics then."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "PanicException"
+    """Tell whether an error says that memory ended; a codec in Rust panics then, and Python may lose its own error."""
+    lost = isinstance(error, MemoryError | SystemError) or type(error).__name__ == "PanicException"
+    return (
+        lost
+        or getattr(error, "kind", "") == "host-memory"
+        or (error.__cause__ is not None and _without_memory(error.__cause__))
+    )
 
 
 def main(folder: str, how: str, *numbers: str) -> None:
@@ -210,7 +221,7 @@ def main(folder: str, how: str, *numbers: str) -> None:
     ``recovery`` suffers none: it goes on where another program was killed by one.
     """
     shortages: dict[str, Callable[[int], Any]] = {
-        "allocation": failing_allocation,
+        "allocation": FailingAllocation,
         "addresses": limited,
         "recovery": nullcontext,
     }

@@ -7,18 +7,19 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procession import ProcessionError
+from procession import ComputeError, ProcessionError
 from procession.roles import Fail
 from procession.stacks import Stack
 from procession.testing import python
 from reliability.programme import Programme
-from reliability.shortages import MIB, TARGETS, Outcome, Target, failing, set_nomemory, sound, suffered
+from reliability.shortages import MIB, TARGETS, Outcome, Target, failing, set_nomemory, shop, sound, suffered, trace
 from reliability.telling import about
 
 Figure = Callable[[int, int], int]
@@ -92,7 +93,7 @@ def test_a_program_that_finds_no_memory(
         fault.note("this Python is built without _testcapi, so none of its allocations was made to fail")
     dice = random.Random(SEED)
     drawn = {
-        int(10 ** dice.uniform(0, 4.7)) if how == "allocation" else dice.randrange(64 * MIB) for _ in range(points)
+        int(10 ** dice.uniform(0, 4.7)) if how == "allocation" else dice.randrange(128 * MIB) for _ in range(points)
     }
     while len(drawn) < points:
         drawn.add(dice.randrange(1, 50_000))
@@ -123,3 +124,21 @@ def test_a_shortage_that_is_recorded_is_seen(
     with pytest.raises(AssertionError):
         suffered(tmp_path, lambda: failing(TARGETS[0], 1), expected)
     fault.control("with the shortage recorded as a failure")
+
+
+def test_a_thread_that_does_not_begin_is_told(
+    expected: list[str], tmp_path: Path, programme: Programme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives no thread, whoever waits is told at once, and the next call finds one again."""
+    fault = programme.fault(ROW, expected=1)
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with shop(tmp_path, computed=False) as (process, _):
+        with monkeypatch.context() as without:
+            without.setattr(threading.Thread, "start", refused)
+            with pytest.raises(ComputeError, match="can't start new thread"):
+                process.now(timeout=30)
+        assert expected == trace(process)
+    fault.held()

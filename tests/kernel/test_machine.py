@@ -273,7 +273,7 @@ OUTBOXES: dict[str, tuple[Any, dict[int, Any]]] = {
     "what is no number": ({"x": {"a": 1}, "1": {"a": 2}, "-1": {}, "\u0662": {}, "": {}}, {1: {"a": 2}}),
     "two ways to write a number": ({"01": {"a": 1}, "1": {"a": 2}, "0": {}}, {1: {"a": 2}}),
     "a number without end": ({"9" * 5000: {"a": 1}}, {}),
-    "what is no message": ({"1": "x", "2": {"a": 1}, "3": None}, {2: {"a": 1}}),
+    "what is no message": ({"1": "x", "2": {"a": 1}, "3": 7}, {1: "x", 2: {"a": 1}, 3: 7}),
     "a text": ("x", {}),
     "nothing": (None, {}),
 }
@@ -281,7 +281,7 @@ OUTBOXES: dict[str, tuple[Any, dict[int, Any]]] = {
 
 @pytest.mark.parametrize(("entries", "expected"), OUTBOXES.values(), ids=OUTBOXES.keys())
 def test_outboxes_are_read_by_index(entries: Any, expected: dict[int, Any]) -> None:
-    """An outbox gives its messages by their numbers from 1, whatever a guest wrote there."""
+    """An outbox gives its entries by their numbers from 1, whatever a guest wrote there."""
     found = outbox(Message({"results": {"outbox": entries}}))
-    assert expected == {index: entry.plain() for index, entry in found.items()}
+    assert expected == {index: entry.plain() if isinstance(entry, Message) else entry for index, entry in found.items()}
     assert sorted(found) == list(found)

@@ -28,7 +28,7 @@ def delivery_of(
     place = f"process {process}, slot {slot}, outbox {index}"
     entry = processes.compute(process, slot, key="results", timeout=timeout).at(f"results/outbox/{index}")
     if not isinstance(entry, Message):
-        raise RequestError("there is no such entry", where=place, kind="not-found")
+        raise RequestError("there is no message there", where=place, kind="not-found")
     target = entry.get("target")
     if not isinstance(target, str) or not target:
         raise RequestError("the entry is for nobody", where=place, remedy="give it a target", kind="no-target")

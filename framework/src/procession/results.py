@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -93,12 +94,12 @@ class Batch:
     blobs: Mapping[bytes, bytes]
 
 
-def outbox(state: Message) -> dict[int, Message]:
-    """Return the outbox of a state by index, from 1."""
+def outbox(state: Message) -> dict[int, Any]:
+    """Return the outbox of a state by index, from 1; what is no message is in it as it is."""
     entries = state.at("results/outbox", EMPTY)
     if isinstance(entries, tuple):
         entries = Message(enumerate(entries, 1))
     if not isinstance(entries, Message):
         return {}
     numbered = {int(key): entry for key, entry in entries.items() if _INDEX.match(key)}
-    return {index: numbered[index] for index in sorted(numbered) if isinstance(numbered[index], Message)}
+    return {index: numbered[index] for index in sorted(numbered)}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procession import Message, RequestError
-from procession.errors import PluginError
+from procession.errors import ComputeError, PluginError
 
 Opener = Callable[..., Any]
 
@@ -158,6 +158,38 @@ def test_a_malformed_request_is_refused(ground: Opener, method: str, path: str, 
     with pytest.raises(RequestError, match=text) as refused:
         on.kernel.resolve(f"/{on.process('one').id}/{path}", method=method)
     assert kind == refused.value.kind
+
+
+@pytest.mark.parametrize("keys", ["max-depth=many", "result-depth=-2", "push-mode=soon", "slot=x"])
+def test_a_malformed_request_schedules_nothing(ground: Opener, keys: str) -> None:
+    """A message that comes with keys that are no good gets no slot."""
+    on = ground()
+    one = on.process("one")
+    with pytest.raises(RequestError):
+        on.push(one, {"data": 1}, f"push&{keys}")
+    assert 0 == one.head.slot
+
+
+def test_a_push_that_is_refused_schedules_nothing(ground: Opener) -> None:
+    """Where a push would be refused its message gets no slot, so that it may be sent again; a process is begun."""
+    on = ground("queue = 1")
+    one, two = on.process("one"), on.process("two")
+    on.host.gate.clear()
+    on.push(one, {"send": [{"target": two.id}]}, "push&push-mode=async")
+    with pytest.raises(ComputeError, match="deliveries are waiting") as refused:
+        on.push(one, {"data": 1})
+    body = Message({"type": "Process", "device": "process@1.0", "name": "new", "device-stack": ["player@1.0"]})
+    assert body.id == on.kernel.resolve("/push", method="POST", body=body)["process"]
+    on.host.gate.set()
+    assert ("busy", 1) == (refused.value.kind, one.head.slot)
+
+
+def test_an_index_is_that_of_an_entry(ground: Opener) -> None:
+    """Numbers among the results of a process are not taken for entries of its outbox."""
+    on = ground()
+    one = on.process("one")
+    report = on.push(one, {"claim": {"7": {"response": "error"}, "data": "x"}})
+    assert ("x", False) == (report["data"], "7" in report)
 
 
 def test_a_process_that_is_not_here_is_not_pushed(ground: Opener) -> None:

@@ -206,6 +206,23 @@ def test_an_entry_for_nobody_is_given_up(ground: Opener) -> None:
     assert ([2], []) == (on.told(two), on.plugin.failed)
 
 
+def test_an_entry_that_is_no_message_is_given_up(ground: Opener) -> None:
+    """A text, a number or a list in an outbox is an error under its index, and holds up no other."""
+    on = ground()
+    one, two = on.process("one"), on.process("two")
+    on.push(one, {"send": ["text", 7, [{"target": two.id}], {"target": two.id, "data": "x"}]})
+    odd = ("failed", "not-found", None)
+    assert [odd] * 3 == [(row.state, row.kind, row.target_slot) for row in on.rows(one, 1)[:3]]
+    assert (["x"], []) == (on.told(two), on.plugin.failed)
+
+
+def test_a_target_is_kept_so_far(ground: Opener) -> None:
+    """A target that is longer than any id fills neither the list nor the report."""
+    on = ground()
+    report = on.push(on.process("one"), {"send": [{"target": "T" * 1_000_000}]})
+    assert ("unknown-process", "T" * 128) == (report["1"]["kind"], report["1"]["target"])
+
+
 def test_pushing_again_tries_again(ground: Opener) -> None:
     """An entry whose target was not here is delivered by the next push once it is."""
     on = ground()
@@ -296,6 +313,20 @@ def test_what_is_pending_goes_on_by_itself(ground: Opener, host: Any) -> None:
     later = ground(host=host)
     later.pushes.wait(one.id, 1, timeout=PATIENCE)
     assert (3, 2) == (later.process("one").head.slot, later.process("two").head.slot)
+
+
+def test_a_depth_is_counted_on_over_a_restart(ground: Opener, host: Any) -> None:
+    """A game without end that is interrupted goes no deeper than one that is not."""
+    on = ground('depth = 5\nbackoff = "1h"\nbackoff-limit = "1h"', host=host)
+    one, two = on.process("one"), on.process("two")
+    one.schedule({"send": {"1": {"target": two.id, "count": 1 << 40}}})
+    on.plugin.on_delivery = lambda: host.trouble.append(disk_full()) if len(on.plugin.pushed) == 2 else None
+    on.pushes.push(one.id, 1)
+    _until(lambda: bool(on.plugin.failed))
+    on.kernel.close()
+    later = ground("depth = 5", host=host)
+    later.pushes.wait(one.id, 1, timeout=PATIENCE)
+    assert (3, 3) == (later.process("one").head.slot, later.process("two").head.slot)
 
 
 def test_a_close_waits_so_long(ground: Opener, host: Any) -> None:

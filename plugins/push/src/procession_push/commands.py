@@ -86,7 +86,7 @@ class Row:
 
 def rows_of(report: Message, depth: int = 1) -> Iterator[Row]:
     """Yield the entries of a report, each before what it resulted in."""
-    for index in sorted((key for key in report if key.isdigit()), key=int):
+    for index in sorted((key for key in report if key.isascii() and key.isdigit()), key=int):
         told = report[index]
         if isinstance(told, Message) and ("resulted-in" in told or "response" in told):
             yield Row(depth, index, told)

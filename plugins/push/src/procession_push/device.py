@@ -26,10 +26,13 @@ _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 def push(request: Request) -> Message:
     """Push a slot, or schedule a message and push its slot; or tell how a push stands."""
     slot = _number(request, "slot")
+    _check(request)
     if request.method != "POST":
         return _standing(request, slot)
     if slot is not None:
         return _pushed(request, _named(request), slot)
+    if not _defines(request):
+        _pushes(request).check()
     assignment = process.schedule(request)
     if assignment.at("body/type") == "Process":
         return assignment
@@ -37,6 +40,18 @@ def push(request: Request) -> Message:
 
 
 KEYS: Keys = {"push": push}
+
+
+def _check(request: Request) -> None:
+    """Refuse keys that are no good before anything is done."""
+    _number(request, "max-depth")
+    _number(request, "result-depth")
+    _known_mode(request.params.get("push-mode", SYNC))
+
+
+def _defines(request: Request) -> bool:
+    message = request.body.get("body", request.body)
+    return isinstance(message, Message) and message.get("type") == "Process"
 
 
 def _pushed(request: Request, name: str, slot: int) -> Message:
@@ -87,7 +102,10 @@ def _place(request: Request, name: str, slot: int) -> dict[str, Any]:
 def _mode(request: Request, name: str) -> str:
     """Return the mode: the request's, else the definition's, else sync."""
     (genesis,) = request.processes.read(name, 0, 0)
-    mode = request.params.get("push-mode", genesis.message.get("push-mode", SYNC))
+    return _known_mode(request.params.get("push-mode", genesis.message.get("push-mode", SYNC)))
+
+
+def _known_mode(mode: Any) -> str:
     if mode not in (SYNC, ASYNC):
         raise RequestError(f"{mode!r:.40} is no mode", where="push-mode", remedy=f"give {SYNC} or {ASYNC}")
     return str(mode)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -32,6 +32,7 @@ from procession_push.settings import push_settings
 NAME = "push@1.0"
 LEVELS = 24  # of a tree that are told at once, one below the other
 GLANCE = 1.0  # seconds after which one who waits looks again, whatever he was told
+LONGEST = 128  # characters of a target that are kept
 PASSING = ("disk-full", "locked", "internal")  # trouble that may go away while this program runs
 
 Tree: TypeAlias = Mapping[tuple[str, int], Sequence[Delivery]]  # (process, slot) -> its outbox (index 0) and entries
@@ -56,20 +57,26 @@ class Pushes:
         self._ended: ProcessionError | None = None  # why nothing is delivered any more
         self._resume()
 
+    def check(self) -> None:
+        """Raise what a push would be refused with now, so that nothing is scheduled for it."""
+        if self._site.read_only:
+            remedy = "push where it is written to"
+            raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
+        with self._opened() as deliveries:
+            if deliveries.pending() >= self.settings.queue:
+                what = f"{self.settings.queue} deliveries are waiting"
+                raise ComputeError(what, where="push", remedy="ask again later", kind="busy")
+
     def push(self, process: str, slot: int, *, depth: int | None = None) -> None:
         """Take a slot up: its outbox, and all that comes of it; it is on the list when this returns.
 
         ``depth`` may be less than the host's. What was delivered keeps its slot, what failed is tried again.
         """
-        if self._site.read_only:
-            remedy = "push where it is written to"
-            raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
         most = self.settings.depth
+        row = Delivery(process, slot, 0, f"{process}/{slot}", most if depth is None else min(depth, most))
+        with self._lock:
+            self.check()
         with self._opened() as deliveries:
-            if deliveries.pending() >= self.settings.queue:
-                what = f"{self.settings.queue} deliveries are waiting"
-                raise ComputeError(what, where="push", remedy="ask again later", kind="busy")
-            row = Delivery(process, slot, 0, f"{process}/{slot}", most if depth is None else min(depth, most))
             with deliveries.transaction():
                 deliveries.add([attrs.evolve(row, due=self._now())])
             self._start()
@@ -252,9 +259,10 @@ def _is_of(row: Delivery, push: str) -> bool:
     return row.index > 0 and row.push == push and row.state != STOPPED
 
 
-def _target(entry: Message) -> str:
-    target = entry.get("target")
-    return target if isinstance(target, str) else ""
+def _target(entry: Any) -> str:
+    """Return the target of an entry as the list keeps it; one that is longer than an id is for nobody here."""
+    target = entry.get("target") if isinstance(entry, Message) else None
+    return target[:LONGEST] if isinstance(target, str) else ""
 
 
 def _place(row: Delivery) -> str:

@@ -57,7 +57,9 @@ class Reporter:
         if self.results_left < 0:
             return {"more": f"/{process}/push&slot={slot}"}
         results = self.processes.compute(process, slot, key="results", timeout=self.timeout).get("results")
-        return results if isinstance(results, Message) else {} if results is None else {"data": results}
+        if isinstance(results, Message):
+            return results.without(*filter(str.isdigit, results))  # an index is an entry's, whatever the process says
+        return {} if results is None else {"data": results}
 
     def _row(self, row: Delivery, result_depth: int, level: int) -> Mapping[str, Any]:
         if row.index == 0:

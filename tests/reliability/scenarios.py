@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,30 +20,43 @@ import attrs
 
 from e2e.ledgers import LEDGER, messages
 from procession import Kernel, Process
+from procession.batches import Pending
 from procession.ids import to_id
 from procession.messages import Message
 from procession.schedules import Assignment, Head, Submission, Tick, check_chain, next_assignment
+from procession.worker import Worker
+from procession.workers import Workers
 from procession_scheduler.scheduler import FileScheduler
+from reliability import relays
 from reliability.zygotes import tell
 
 COUNT = 24  # messages that a process gets
+SENDER, TARGETS = 0, (1, 2)  # processes, where one sends
 
+_LEDGER = '{{ device = "wasm-64@1.0", image = "{image}", fuel = 10_000, memory-limit = 65_536 }}'
+_RELAY = '"relay@1.0"'
 _DEFINITION = """
 [process]
 name = "ledger"
-device-stack = [{{ device = "wasm-64@1.0", image = "{image}", fuel = 10_000, memory-limit = 65_536 }}]
+device-stack = [{stage}]
 
 [host.cache]
 large-blob = 200
 
 [host.snapshots]
 every = {every}
+
+[host.push]
+threads = 2
 """
 
 
 @attrs.frozen
 class Step:
-    """Do one thing to a process: spawn it, post messages first..last-1 at once, compute a slot, or snapshot."""
+    """Do one thing to a process: spawn it, post messages first..last-1 at once, compute a slot, or snapshot.
+
+    Where it sends: ``send`` a message that is told on, ``push`` a slot, or ``settle`` it, which waits for the end.
+    """
 
     what: str
     process: int = 0
@@ -62,6 +75,7 @@ class Scenario:
     steps: Sequence[Step]
     every: int = 0  # slots between snapshots
     torn: bool = False
+    stage: str = _LEDGER
 
     @property
     def all(self) -> list[Step]:
@@ -85,9 +99,7 @@ def _computes(*slots: int, process: int = 0) -> list[Step]:
 
 _SPAWN = Step("spawn")
 _READY = (_SPAWN, *_posts(0, COUNT, COUNT))
-_TWO = [
-    [*_posts(at, at + 4, 4, process), *_computes(at + 2, process=process)] for at in (0, 4, 8) for process in (0, 1)
-]
+_SENDING = [Step("send", SENDER, 0, 1), Step("push", SENDER, 1), Step("settle", SENDER, 1), *_computes(1)]
 
 SCENARIOS: Mapping[str, Scenario] = {
     "spawn": Scenario((), [one for seed in range(8) for one in (Step("spawn", seed), *_posts(0, 1, process=seed))]),
@@ -96,8 +108,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "snapshot": Scenario(
         _READY, [one for slot in (2, 3, 11, 17, COUNT) for one in (*_computes(slot), Step("snapshot"))], every=4
     ),
-    # Stands for the outbox too, whose entries are posted to another process under keys.
-    "two processes": Scenario((), [_SPAWN, Step("spawn", 1), *(step for steps in _TWO for step in steps)]),
+    "outbox": Scenario([Step("spawn", number) for number in (SENDER, *TARGETS)], _SENDING, stage=_RELAY),
     "recovery": Scenario([*_READY, *_computes(1, 7)], [*_computes(8, 19, COUNT), Step("snapshot")], every=5, torn=True),
 }
 
@@ -111,25 +122,30 @@ def definition_file(folder: Path, scenario: Scenario) -> Path:
     """Write the definition of a scenario with its host settings, and return its path."""
     file = folder / "ledger.toml"
     if not file.exists():
-        file.write_text(_DEFINITION.format(image=LEDGER.with_suffix(".wat"), every=scenario.every), "utf-8")
+        stage = scenario.stage.format(image=LEDGER.with_suffix(".wat"))
+        file.write_text(_DEFINITION.format(stage=stage, every=scenario.every), "utf-8")
     return file
 
 
 def child(name: str, folder: str, part: str) -> None:
-    """Do a part of a scenario in a data folder: what is ``before``, its ``steps``, all ``again``, or ``hasty``."""
+    """Do a part of a scenario in a data folder: what is ``before``, its ``steps``, or all ``again``.
+
+    Other parts do the steps without a protection, which they name.
+    """
     scenario = SCENARIOS[name]
-    if part == "hasty":
-        answer_before_writing()
+    _UNPROTECTED.get(part, tuple)()
+    kind = relays.Forgetful if part == "forgetful" else Kernel
     steps = {"before": scenario.before, "again": scenario.all}.get(part, scenario.steps)
-    with opened(Path(folder), scenario) as kernel:
+    with opened(Path(folder), scenario, kind=kind) as kernel:
         perform(kernel, steps, tell)
         if part == "before" and scenario.torn:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def opened(folder: Path, scenario: Scenario, data: Path | None = None) -> Kernel:
+def opened(folder: Path, scenario: Scenario, data: Path | None = None, *, kind: type[Kernel] = Kernel) -> Kernel:
     """Open the kernel of a scenario, whose definition file and data are in a folder if the data is not elsewhere."""
-    return Kernel.open(definition_file(folder, scenario), data=data or folder / "data", clock=clock)
+    file = definition_file(folder, scenario)
+    return kind(file, data=data or folder / "data", clock=clock, plugins=[relays.Relays()])
 
 
 def perform(kernel: Kernel, steps: Sequence[Step], tell: Callable[[str], None]) -> None:
@@ -148,30 +164,62 @@ def uninterrupted(name: str, folder: Path) -> list[str]:
     return told
 
 
-def check(name: str, folder: Path, told: Sequence[str], whole: Sequence[str]) -> None:
-    """Hold what is in a folder after a kill against what was told before it, and go on to the end (L0, L1, L2, L6).
+def comparable(told: Sequence[str]) -> list[str]:
+    """Return what every run tells: which slot a delivery gets is up to the threads that race for it."""
+    return ["delivered" if line.startswith("delivered ") else line for line in told]
+
+
+def check(name: str, folder: Path, told: Sequence[str], whole: Sequence[str], *, kind: type[Kernel] = Kernel) -> None:
+    """Hold what is in a folder after a kill against what was told before it, and go on to the end (L0-L3, L6).
 
     ``whole`` is what the uninterrupted run tells.
     """
-    scenario = SCENARIOS[name]
-    with opened(folder, scenario) as kernel:
+    scenario, told = SCENARIOS[name], list(_promises(told))
+    with opened(folder, scenario, kind=kind) as kernel:
         assert {line.split()[1] for line in told} <= set(kernel.processes())
         for process in map(kernel.process, kernel.processes()):
             assert _newest(told, process.id) <= kernel.compute(process.id, None)["at-slot"]  # before more is stored
             assert [] == lost(process, scenario, [line for line in told if line.split()[1] == process.id])
+        _check_deliveries(kernel, _accepted(told))
         again: list[str] = []
         perform(kernel, scenario.all, again.append)
-        assert whole == again
+        _check_deliveries(kernel, relays.all_slots(kernel))
+        assert comparable(whole) == comparable(again)
         for process in map(kernel.process, kernel.processes()):
             process.now()
             assert all(row.agrees for row in process.replay())
+
+
+def _check_deliveries(kernel: Kernel, pushed: Sequence[relays.Slot]) -> None:
+    """Hold that what was pushed arrives, by itself where it is on its way, and that nothing arrives twice."""
+    relays.wait_for(kernel, pushed)
+    assert [] == relays.repeated_entries(kernel), "an entry came twice"
+    assert [] == relays.lost_entries(kernel, pushed), "an entry was lost"
+
+
+def _promises(told: Sequence[str]) -> Iterator[str]:
+    """Yield what was told, of a delivery that it is scheduled and computed."""
+    for line in told:
+        word, *facts = line.split()
+        if word == "delivered":
+            process, slot, *scheduled, state = facts
+            yield " ".join(["scheduled", process, slot, *scheduled])
+            yield f"computed {process} {slot} {state}"
+        else:
+            yield line
+
+
+def _accepted(told: Sequence[str]) -> list[relays.Slot]:
+    lines = [line.split() for line in told if line.startswith("accepted ")]
+    return [(process, int(slot)) for _, process, slot in lines]
 
 
 def lost(process: Process, scenario: Scenario, told: Sequence[str]) -> list[str]:
     """Return the slots that were told and are not there; what is there must be whole, its states those told."""
     log = list(process.log())
     assert process.head == check_chain(log, None)
-    assert process.head.slot in _ends(scenario, log[0].message["random-seed"])
+    posted = [assignment.slot for assignment in log if "from-process" not in assignment.message]
+    assert len(posted) - 1 in _ends(scenario, log[0].message["random-seed"])
     stored = {_scheduled(assignment) for assignment in log}
     slots = [(int(line.split()[2]), line) for line in told if line.startswith("computed ")]
     computed = [(slot, line) for slot, line in slots if slot <= process.head.slot]
@@ -185,7 +233,7 @@ def _newest(told: Sequence[str], process: str) -> int:
 
 def _ends(scenario: Scenario, number: int) -> set[int]:
     """Return the slots at which the schedule of a process may end, for what is posted at once is there at once."""
-    posts = [step for step in scenario.all if step.what == "post" and step.process == number]
+    posts = [step for step in scenario.all if step.what in ("post", "send") and step.process == number]
     return {0, *(step.last for step in posts)}
 
 
@@ -217,6 +265,33 @@ def _snapshotted(kernel: Kernel, step: Step) -> list[str]:
     return [f"snapshotted {taken['process']}"]
 
 
+def _sent(kernel: Kernel, step: Step) -> list[str]:
+    to = [_process(kernel, Step("", number)).id for number in TARGETS]
+    message = relays.message_to(to)
+    return [_scheduled(_process(kernel, step).schedule(message, idempotency_key=f"message {step.first}"))]
+
+
+def _pushed(kernel: Kernel, step: Step) -> list[str]:
+    report = _push(kernel, step, "&push-mode=async")
+    return [f"accepted {report['process']} {report['slot']}"]
+
+
+def _settled(kernel: Kernel, step: Step) -> list[str]:
+    found = relays.delivered(_push(kernel, step, ""))
+    return [_delivered(kernel.process(process), slot) for process, slot in found]
+
+
+def _push(kernel: Kernel, step: Step, mode: str) -> Message:
+    report: Message = kernel.resolve(f"/{_process(kernel, step).id}/push&slot={step.first}{mode}", method="POST")
+    return report
+
+
+def _delivered(process: Process, slot: int) -> str:
+    (assignment,) = process.log(slot, slot)
+    scheduled, state = _scheduled(assignment).split(), _state(process, slot).split()
+    return " ".join(["delivered", *scheduled[1:], state[-1]])
+
+
 def _state(process: Process, slot: int) -> str:
     return f"computed {process.id} {slot} {process.compute(slot).id}"
 
@@ -226,7 +301,15 @@ def _scheduled(assignment: Assignment) -> str:
 
 
 _DOING: Mapping[str, Callable[[Kernel, Step], list[str]]] = MappingProxyType(
-    {"spawn": _spawned, "post": _posted, "compute": _computed, "snapshot": _snapshotted}
+    {
+        "spawn": _spawned,
+        "post": _posted,
+        "compute": _computed,
+        "snapshot": _snapshotted,
+        "send": _sent,
+        "push": _pushed,
+        "settle": _settled,
+    }
 )
 
 
@@ -256,3 +339,27 @@ def answer_before_writing() -> None:
         close(scheduler)
 
     FileScheduler.assign, FileScheduler.close = assign, write_and_close
+
+
+def tell_before_committing() -> None:
+    """Take the protection away: results are told when they are computed, and committed with the next ones."""
+    real, close = Worker._commit, Workers.close
+    waiting: list[Callable[[], None]] = []
+
+    def write() -> None:
+        while waiting:
+            waiting.pop(0)()
+
+    def commit(worker: Worker, pending: Pending) -> None:
+        write()
+        waiting.append(partial(real, worker, pending))
+
+    def close_and_write(workers: Workers) -> list[Callable[[], None]]:
+        return [*close(workers), write]
+
+    Worker._commit, Workers.close = commit, close_and_write
+
+
+_UNPROTECTED: Mapping[str, Callable[[], object]] = MappingProxyType(
+    {"hasty scheduler": answer_before_writing, "hasty worker": tell_before_committing}
+)

@@ -389,6 +389,19 @@ def test_a_list_without_room_is_waited_for(ground: Opener, monkeypatch: pytest.M
     assert [1, 2] == on.told(two)
 
 
+def test_a_list_without_room_is_not_pressed(ground: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is no room each thread tries once in a backoff, whatever else is asked for in the meantime."""
+    on = ground('threads = 3\nbackoff = "1h"')
+    one = on.process("one")
+    fails(monkeypatch, "disk-full", times=1000)
+    on.pushes.push(one.id, 0)
+    _until(lambda: len(on.plugin.failed) == 3)
+    for number in range(30):
+        on.push(one, {"data": number}, "push&push-mode=async")
+    on.kernel.close()
+    assert 3 == len(on.plugin.failed)
+
+
 def test_a_list_that_broke_promises_nothing_more(ground: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed write of the list pushes are refused, those who wait are told, and the next kernel goes on."""
     on = ground()

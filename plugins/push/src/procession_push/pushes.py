@@ -202,7 +202,9 @@ class Pushes:
                 self._done.notify_all()
                 self._work.notify_all()
             self._tell(error)
-            self._work.wait(seconds(self.settings.backoff))
+            end = time.monotonic() + seconds(self.settings.backoff)
+            while self._ended is None and (left := end - time.monotonic()) > 0:
+                self._work.wait(left)  # told of other work, too, that has no room either
 
     # -- one step
 

@@ -20,25 +20,30 @@ from procession.schedules import Submission
 from procession_push import Pushes
 
 PATIENCE = 60.0  # seconds within which anything that happens at all has happened
-HOPS = 3  # deliveries that follow one from the other
+HOPS = 4  # deliveries that follow one from the other
 
 Place: TypeAlias = tuple[str, int, int]  # of an entry: process, slot, index
 Slot: TypeAlias = tuple[str, int]
 
 
 class Relay(PureStage):
-    """Send a message on to all whom it names, as long as hops are left."""
+    """Send a message on to all others whom it names, as long as hops are left."""
 
     def compute(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         """Fold one message."""
         message = assignment.message
         hops, targets = message.get("hops", 0), message.get("to", ())
-        entries = [
-            {"target": target, "hops": hops - 1, "to": targets, "sent": [assignment.process, assignment.slot, index]}
+        outbox = {
+            str(index): {
+                "target": target,
+                "hops": hops - 1,
+                "to": targets,
+                "sent": [assignment.process, assignment.slot, index],
+            }
             for index, target in enumerate(targets, 1)
-            if hops
-        ]
-        rows = {"results": {"outbox": entries, "data": "told on " * 30}, "seen": state.get("seen", 0) + 1}
+            if hops and target != assignment.process
+        }
+        rows = {"results": {"outbox": outbox, "data": "told on " * 30}, "seen": state.get("seen", 0) + 1}
         return Ok(state.set(rows, explicit=True))
 
 
@@ -98,8 +103,8 @@ def deliveries(kernel: Kernel) -> Mapping[Place, list[Slot]]:
 
 def places(kernel: Kernel, process: str, slot: int) -> list[Place]:
     """Return the places of the entries of a slot."""
-    entries = kernel.process(process).compute(slot).at("results/outbox", ())
-    return [tuple(entry["sent"]) for entry in entries]
+    entries = kernel.process(process).compute(slot).at("results/outbox", Message())
+    return [tuple(entry["sent"]) for entry in entries.values()]
 
 
 def delivered(report: Message) -> Iterator[Slot]:

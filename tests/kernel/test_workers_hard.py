@@ -154,6 +154,13 @@ def test_those_who_wait_for_room_get_their_turn(yard: Yard, monkeypatch: pytest.
     assert len(yard.steps) == len(set(yard.steps)), "nothing is computed twice"
 
 
+def test_what_was_begun_and_never_asked_is_forgotten(yard: Yard) -> None:
+    """Processes that are begun, and of which nobody asks a slot, are held no longer than others."""
+    kernel = yard.open('idle-timeout = "10ms"\n')
+    yard.spawn(3)
+    until(lambda: not kernel.workers())
+
+
 # -- a host that fails
 
 
@@ -222,6 +229,37 @@ def test_hands_that_are_busy_at_the_end_go_when_they_are_done() -> None:
     hands.close()
     leave.set()
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "a hand of this test"])
+
+
+def test_a_close_that_cannot_snapshot_closes_all_the_same(yard: Yard) -> None:
+    """A kernel whose cache is full at its end says so, and leaves no stage open."""
+    kernel = yard.open()
+    for process in yard.spawn(2):
+        process.now()
+    yard.store.full = True
+    yard.kernels.clear()
+    with pytest.raises(CacheError, match="no space left"):
+        kernel.close()
+    assert [] == live(yard)
+
+
+def test_what_is_left_behind_at_the_end_is_closed_later(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that outlasts its kernel leaves no stage open once it comes to its end."""
+    monkeypatch.setattr(workers, "ENDING", 0.1)
+    yard.open('drain-timeout = "10ms"\n')
+    (one,) = yard.spawn(1, hold=True)
+
+    def call() -> None:
+        with pytest.raises(ComputeError, match="closed"):
+            one.now()
+
+    caller = started(call)
+    assert yard.entered.acquire(timeout=PATIENCE)
+    yard.close()
+    caller.join(PATIENCE)
+    assert [one.id] == live(yard)
+    yard.leave.set()
+    until(lambda: not live(yard))
 
 
 def test_a_process_that_could_not_begin_hides_no_other(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,11 @@ def refuse_full(line: Line, lines: Collection[Line], queued: int, settings: Work
 # -- what those who wait may be told
 
 
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline, as far as a thread can wait."""
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+
+
 def tell_all(waiters: Sequence[Waiter], error: ProcessionError) -> None:
     """Let callers go on with an error."""
     for waiter in waiters:

@@ -72,8 +72,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known are {', '.join(names)}" if names else "none is known here"
 
 
-def _converter(read_blob: BlobReader) -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=True)
+def _converter(read_blob: BlobReader) -> cattrs.BaseConverter:
+    converter = cattrs.BaseConverter(detailed_validation=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _number)
@@ -85,7 +85,7 @@ def _converter(read_blob: BlobReader) -> cattrs.Converter:
     return converter
 
 
-def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _class_hook(cls: type, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     fields = keys_of(cls)
 
     def structure(value: Any, _: Any) -> Any:
@@ -107,7 +107,7 @@ def _class_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], 
     return structure
 
 
-def _taken(table: Any, key: str, field: Any, converter: cattrs.Converter) -> dict[str, Any]:
+def _taken(table: Any, key: str, field: Any, converter: cattrs.BaseConverter) -> dict[str, Any]:
     """Return the argument that a key gives, or none where a default stands for it."""
     if key not in table and field.default is attrs.NOTHING:
         raise KeyError(key)
@@ -128,7 +128,7 @@ def _is_tuple(kind: Any) -> bool:
     return getattr(kind, "__origin__", None) is tuple
 
 
-def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _tuple_hook(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     as_list = list[kind.__args__[0]]
 
     def structure(value: Any, _: Any) -> Any:
@@ -143,7 +143,7 @@ def _is_mapping(kind: Any) -> bool:
     return getattr(kind, "__origin__", None) in (Mapping, dict)
 
 
-def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _mapping_hook(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     held = kind.__args__[1]
 
     def structure(value: Any, _: Any) -> Any:

@@ -22,7 +22,7 @@ from functools import partial
 from procession.errors import ComputeError, ProcessionError
 from procession.executors import Services
 from procession.faults import Faults
-from procession.hands import Hands, begin
+from procession.hands import Hands, Job, begin
 from procession.lines import (
     Line,
     Place,
@@ -32,6 +32,7 @@ from procession.lines import (
     closed,
     is_full,
     late,
+    left,
     longest_idle,
     refuse_full,
     tell_all,
@@ -49,7 +50,6 @@ TURN = 2.0  # seconds after which a process gives its room to those who wait for
 TICK = 0.5  # seconds between two looks of the keeper
 
 log = logging.getLogger("procession")
-Job = Callable[[], None]
 
 
 class Workers:
@@ -80,6 +80,7 @@ class Workers:
         with self._lock:
             if process not in self._lines:
                 self._lines[process] = Line(self._worker(compiled, services))
+                self._is_kept = self._is_kept or begin("procession keeper", self._keep)
             return self._lines[process]
 
     def compute(self, line: Line, slot: int, *, key: str, deadline: float, patient: bool) -> Message:
@@ -121,7 +122,7 @@ class Workers:
         with self._lock:
             return [line for _, line in sorted(self._lines.items())]
 
-    def close(self) -> list[Job]:
+    def close(self) -> list[Callable[[], None]]:
         """Take nothing new, let what is waited for end within a bound; return what is to be closed."""
         with self._lock:
             self._closing = True
@@ -147,7 +148,7 @@ class Workers:
 
     def _awaited(self, line: Line, waiter: Waiter, deadline: float) -> Message:
         try:
-            done = waiter.done.wait(_left(deadline))
+            done = waiter.done.wait(left(deadline))
         finally:
             if not waiter.done.is_set():
                 with self._lock:
@@ -171,7 +172,7 @@ class Workers:
                 line.tasks.append(task)
                 self._start(line)
         waiter = (same or task).waiter
-        if not waiter.done.wait(_left(deadline)):
+        if not waiter.done.wait(left(deadline)):
             raise late(line, line.worker.at)
         if waiter.error is not None:
             raise waiter.error.with_traceback(None)
@@ -194,10 +195,9 @@ class Workers:
                 line.place = Place.QUEUED
                 self._queued.append(line)
                 return
-        changed = [line, victim] if victim else [line]
-        before = [(one, one.seated) for one in changed]
+        before = [(one, one.seated) for one in (line, victim) if one]
         line.seated = True
-        for one in changed:
+        for one, _ in before:
             one.place = Place.RUNNING
         try:
             self._hands.give(partial(self._run, line, line.worker, victim))
@@ -205,8 +205,6 @@ class Workers:
             for one, seated in before:
                 one.place, one.seated = Place.IDLE, seated
             tell_all([*line.fail(error), *line.drop_tasks()], error)
-        if not self._is_kept:
-            self._is_kept = begin("procession keeper", self._keep)
 
     def _freed(self, line: Line, *, evicting: bool = True) -> None:
         """Note that a line does nothing now; let those run who wait for room, then itself if it has more to do."""
@@ -381,10 +379,17 @@ class Workers:
         self._quiet.wait_for(lambda: all(line.place is Place.IDLE for line in self._lines.values()), limit)
 
     def _closed(self, line: Line) -> None:
-        if line.place is Place.RUNNING:
+        with self._lock:
+            worker, left_behind = line.worker, line.place is Place.RUNNING
+            if left_behind:  # its thread drops what it has when it comes back
+                line.worker = self._worker(worker.process, worker.services)
+        if left_behind:
             log.warning("process %s: still computing at the end; it is left behind", line.process)
-        else:
-            line.worker.rest()
+            return
+        try:
+            worker.rest()
+        finally:
+            worker.drop()
 
     def _worker(self, compiled: Compiled, services: Services) -> Worker:
         return Worker(compiled, services, partial(self._heal, compiled, services))
@@ -393,7 +398,3 @@ class Workers:
         line = self.line(compiled.id, lambda: (compiled, services))
         task = Task(("rebuild", record.slot), lambda worker: worker.rebuild(record))
         self._task(line, task, time.monotonic() + seconds(self._settings.timeout))
-
-
-def _left(deadline: float) -> float:
-    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

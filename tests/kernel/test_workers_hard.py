@@ -224,7 +224,7 @@ def test_a_closed_kernel_leaves_no_thread(yard: Yard) -> None:
 def test_hands_that_are_busy_at_the_end_go_when_they_are_done() -> None:
     """A thread that outlasts its pool ends with its job."""
     hands, leave, entered = Hands("a hand of this test"), threading.Event(), threading.Event()
-    hands.give(lambda: (entered.set(), leave.wait(PATIENCE)))
+    hands.give(lambda: (entered.set(), leave.wait(PATIENCE)), failed=lambda error: None)
     assert entered.wait(PATIENCE)
     hands.close()
     leave.set()
@@ -260,6 +260,27 @@ def test_what_is_left_behind_at_the_end_is_closed_later(yard: Yard, monkeypatch:
     assert [one.id] == live(yard)
     yard.leave.set()
     until(lambda: not live(yard))
+
+
+@pytest.mark.parametrize("memoryless", [0, 1, 3])
+def test_a_job_that_raises_is_told_once_there_is_memory(memoryless: int) -> None:
+    """What a job raises is told, again where there was no memory for it, and its thread goes on to the next."""
+    hands, told, done = Hands("a hand of this test"), [], threading.Event()
+
+    def raising() -> None:
+        raise KeyError("x")
+
+    def tell(error: BaseException) -> None:
+        told.append(type(error))
+        if len(told) <= memoryless:
+            raise MemoryError
+
+    hands.give(raising, tell)
+    until(lambda: len(told) == memoryless + 1)
+    hands.give(done.set, tell)
+    assert done.wait(PATIENCE)
+    assert [KeyError] * (memoryless + 1) == told
+    hands.close()
 
 
 def test_a_process_that_could_not_begin_hides_no_other(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

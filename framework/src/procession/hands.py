@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
 from procession.errors import ComputeError
 
 Job = Callable[[], object]
+Told = Callable[[BaseException], None]
+
+PAUSE = 0.1  # seconds until an error is told again for which there was no memory
 
 
 class Hands:
-    """Run jobs, each at once. The threads keep no program from ending; a job tells its own errors."""
+    """Run jobs, each at once. The threads keep no program from ending."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -22,13 +27,22 @@ class Hands:
         self._free = 0  # threads that wait for a job; below 0 where jobs wait for a thread
         self._closed = False
 
-    def give(self, job: Job) -> None:
-        """Have a job done, by a thread that is busy now where no other begins. ComputeError where there is none."""
+    def give(self, job: Job, failed: Told) -> None:
+        """Have a job done, by a thread that is busy now where no other begins.
+
+        What it raises, or that there is none, is told to ``failed``, again and again until there is memory to tell it.
+        """
+        try:
+            self._give(partial(_guarded, job, failed))
+        except (ComputeError, MemoryError) as error:
+            _tell(failed, error)
+
+    def _give(self, job: Job) -> None:
         with self._lock:
             if self._free <= 0 and self._began(job):
                 return
-            self._free -= 1
             self._jobs.put(job)
+            self._free -= 1
 
     def close(self) -> None:
         """Let the free ones go, and the others when they are done."""
@@ -57,6 +71,21 @@ class Hands:
                     return
                 self._free += 1
             job = self._jobs.get()
+
+
+def _guarded(job: Job, failed: Told) -> None:
+    try:
+        job()
+    except BaseException as error:  # noqa: BLE001 - the boundary of a thread: what nobody told is told here
+        _tell(failed, error)
+
+
+def _tell(failed: Told, error: BaseException) -> None:
+    while True:
+        try:
+            return failed(error)
+        except MemoryError:
+            time.sleep(PAUSE)
 
 
 def begin(name: str, work: Job) -> bool:

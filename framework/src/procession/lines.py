@@ -23,7 +23,7 @@ from procession.errors import ComputeError, ProcessionError
 from procession.faults import QUARANTINED, Fault
 from procession.messages import EMPTY, Message
 from procession.settings import WorkerSettings
-from procession.worker import Advanced, Worker
+from procession.worker import Advanced, Worker, told
 
 OWED = 8  # states of past slots that are kept for who asks again
 
@@ -140,12 +140,12 @@ class Line:
 
     def served(self, advanced: Advanced) -> list[tuple[Waiter, Message]]:
         """Return who is to be told which state, after a batch."""
-        told = []
+        ready = []
         for slot, state in advanced.states.items():
-            told += [(waiter, state) for waiter in self.waiting.pop(slot, ())]
+            ready += [(waiter, state) for waiter in self.waiting.pop(slot, ())]
             if slot in self.owed:
                 self.owed[slot] = state
-        return told
+        return ready
 
     def drop_tasks(self) -> list[Waiter]:
         """Give up the other tasks; return who is to be told."""
@@ -221,6 +221,14 @@ def tell_all(waiters: Sequence[Waiter], error: ProcessionError) -> None:
     """Let callers go on with an error."""
     for waiter in waiters:
         waiter.tell(None, error)
+
+
+def strand(line: Line, worker: Worker, raised: BaseException) -> None:
+    """Leave a line idle that no thread runs to the end, and tell who waits for it."""
+    if line.worker is worker and line.place is Place.RUNNING:
+        error = told(raised, line.process, worker.at + 1)
+        tell_all([*line.fail(error), *line.drop_tasks()], error)
+        line.place, line.thread, line.seated = Place.IDLE, None, line.seated and worker.is_live
 
 
 def closed() -> ComputeError:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from procession.errors import ComputeError, ProcessionError
+from procession.errors import ProcessionError
 from procession.executors import Services
 from procession.faults import Faults
 from procession.hands import Hands, Job, begin
@@ -35,6 +35,7 @@ from procession.lines import (
     left,
     longest_idle,
     refuse_full,
+    strand,
     tell_all,
     too_long,
 )
@@ -60,7 +61,7 @@ class Workers:
         self._settings = settings
         self._slot_seconds = seconds(settings.slot_timeout) + GRACE
         self._idle_seconds = seconds(settings.idle_timeout)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._quiet = threading.Condition(self._lock)
         self._lines: dict[str, Line] = {}
         self._queued: deque[Line] = deque()
@@ -195,16 +196,9 @@ class Workers:
                 line.place = Place.QUEUED
                 self._queued.append(line)
                 return
-        before = [(one, one.seated) for one in (line, victim) if one]
+        job = partial(self._run, line, line.worker, victim)
         line.seated = True
-        for one, _ in before:
-            one.place = Place.RUNNING
-        try:
-            self._hands.give(partial(self._run, line, line.worker, victim))
-        except ComputeError as error:
-            for one, seated in before:
-                one.place, one.seated = Place.IDLE, seated
-            tell_all([*line.fail(error), *line.drop_tasks()], error)
+        self._hand(job, line, victim or line)
 
     def _freed(self, line: Line, *, evicting: bool = True) -> None:
         """Note that a line does nothing now; let those run who wait for room, then itself if it has more to do."""
@@ -220,11 +214,19 @@ class Workers:
         too_large = sum(other.size for other in self._lines.values()) > self._settings.live_bytes
         victim = longest_idle(self._lines.values()) if too_large and evicting else None
         if victim is not None:
-            self._evict(victim)
+            self._hand(partial(self._rested, victim), victim)
 
-    def _evict(self, line: Line) -> None:
-        line.place, line.thread = Place.RUNNING, None
-        self._hands.give(partial(self._rested, line))
+    def _hand(self, job: Callable[[], object], *lines: Line) -> None:
+        failed = partial(self._strand, {line: line.worker for line in lines})
+        for line in lines:
+            line.place, line.thread = Place.RUNNING, None  # nothing may fail before the job is given
+        self._hands.give(job, failed)
+
+    def _strand(self, held: dict[Line, Worker], raised: BaseException) -> None:
+        with self._lock:
+            for line, worker in held.items():
+                strand(line, worker, raised)
+            self._quiet.notify_all()
 
     def _rested(self, line: Line) -> ProcessionError | None:
         """Snapshot a line and close its live state; return why it stays."""
@@ -267,7 +269,7 @@ class Workers:
                 return None
             past = line.past
             if self._queued and line.has_work and line.had(TURN):
-                self._evict(line)
+                self._hand(partial(self._rested, line), line)
                 return None
             if not self._ended.is_set():
                 if worker.is_looking_back and past is None:
@@ -355,7 +357,7 @@ class Workers:
             if line.place is not Place.IDLE or self._closing:
                 return
             if line.seated:
-                self._evict(line)
+                self._hand(partial(self._rested, line), line)
             elif not line.has_work:
                 self._forget(line)
 

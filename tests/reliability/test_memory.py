@@ -138,7 +138,7 @@ def test_a_thread_that_does_not_begin_is_told(
     with shop(tmp_path, computed=False) as (process, _):
         with monkeypatch.context() as without:
             without.setattr(threading.Thread, "start", refused)
-            with pytest.raises(ComputeError, match="can't start new thread"):
+            with pytest.raises(ComputeError, match="this host begins no thread"):
                 process.now(timeout=30)
         assert expected == trace(process)
     fault.held()

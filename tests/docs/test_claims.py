@@ -13,12 +13,13 @@ from procession import hookspecs
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "framework" / "docs"
 QUESTIONS = (DOCS / "questions.md").read_text()
+RELIABILITY = (DOCS / "reliability.md").read_text()
 
 
 def shown_tests() -> list[tuple[str, str]]:
-    """Return file and name of every test that the questions are answered by; a bare name is of the file before."""
+    """Return file and name of every test that the pages point at; a bare name is of the file before."""
     found: list[tuple[str, str]] = []
-    for file, name in re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", QUESTIONS):
+    for file, name in re.findall(r"`((?:tests|plugins)/[\w/-]+\.py)?::(\w+)`", QUESTIONS + RELIABILITY):
         found.append((file or found[-1][0], name))
     return found
 
@@ -28,6 +29,21 @@ def test_a_shown_test_is_there(file: str, name: str) -> None:
     """A test that a page shows is a test of that file."""
     tree = ast.parse((ROOT / file).read_text())
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_shown_file_is_there() -> None:
+    """A file of tests that the page on reliability names is there, and each file of the programme is named."""
+    named = set(re.findall(r"`((?:tests|plugins)/[\w/-]+\.py)", RELIABILITY))
+    assert set() == {file for file in named if not (ROOT / file).is_file()}
+    programme = {file.relative_to(ROOT).as_posix() for file in (ROOT / "tests" / "reliability").glob("test_*.py")}
+    assert {"tests/reliability/test_programme.py"} == programme - named
+
+
+def test_every_weakness_is_answered() -> None:
+    """The 48 weaknesses stand in their order, each with what stands in its place and where that is shown."""
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", RELIABILITY, re.MULTILINE)
+    assert list(range(1, 49)) == [int(number) for number, *_ in rows]
+    assert [] == [row for row in rows if "`" not in row[3] and "out of scope" not in row[3]]
 
 
 def test_every_question_is_shown_something() -> None:

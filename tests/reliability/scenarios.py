@@ -217,8 +217,9 @@ def _accepted(told: Sequence[str]) -> list[relays.Slot]:
 
 def lost(process: Process, scenario: Scenario, told: Sequence[str]) -> list[str]:
     """Return the slots that were told and are not there; what is there must be whole, its states those told."""
-    log = list(process.log())
-    assert process.head == check_chain(log, None)
+    head = process.head  # what was pushed before the kill is taken up meanwhile, and goes behind it
+    log = list(process.log(0, head.slot))
+    assert head == check_chain(log, None)
     posted = [assignment.slot for assignment in log if "from-process" not in assignment.message]
     assert len(posted) - 1 in _ends(scenario, log[0].message["random-seed"])
     stored = {_scheduled(assignment) for assignment in log}

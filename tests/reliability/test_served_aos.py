@@ -21,7 +21,7 @@ from e2e.ledgers import LEDGER
 from e2e.programs import PATIENCE, Node, node
 from procession import Kernel
 from procession.schedules import check_chain
-from procession.testing import python
+from procession.testing import command_line, python
 from reliability.programme import Programme
 
 FAULT = "kill -9 of a served AOS process under load"
@@ -93,13 +93,10 @@ def test_a_served_process_takes_nothing_back(
     row.note(f"{CLIENTS} clients, {told} messages acknowledged and their results returned, seed {SEED}")
 
 
-def test_a_node_that_answers_before_it_writes_is_caught(
-    programme: Programme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_answers_before_it_writes_is_caught(programme: Programme, tmp_path: Path) -> None:
     """The same kill of a node that tells of a slot and writes it after is seen to lose a message."""
     row = programme.fault(FAULT, expected=0)
-    monkeypatch.setattr("e2e.programs.command_line", lambda *arguments: python(_HASTY, *arguments))
-    with _node(LEDGER, tmp_path, tmp_path) as running:
+    with _node(LEDGER, tmp_path, tmp_path, program=lambda *arguments: python(_HASTY, *arguments)) as running:
         told = [running.post(f"/{running.process}/schedule", {"function": "supply", "n": n}) for n in range(5)]
     client = Client(0, accepted={str(one["slot"]): (one["slot"], one["message-id"]) for one in told})
     assert [1, 2, 3, 4, 5] == [one["slot"] for one in told]
@@ -142,8 +139,8 @@ def assert_scheduled(data: Path, process: str, clients: Sequence[Client]) -> Non
 
 
 @contextmanager
-def _node(file: Path, data: Path, folder: Path) -> Iterator[Node]:
-    with node(file, "--data", data, folder=folder, ending=signal.SIGKILL) as running:
+def _node(file: Path, data: Path, folder: Path, *, program: Callable[..., list[str]] = command_line) -> Iterator[Node]:
+    with node(file, "--data", data, folder=folder, ending=signal.SIGKILL, program=program) as running:
         yield running
 
 

@@ -74,8 +74,7 @@ class Workers:
 
     def line(self, process: str, build: Callable[[], tuple[Compiled, Services]]) -> Line:
         """Return the line of a process; ``build`` is asked where there is none."""
-        found = self._lines.get(process)
-        if found is not None:
+        if (found := self._lines.get(process)) is not None:
             return found
         compiled, services = build()
         with self._lock:
@@ -92,16 +91,14 @@ class Workers:
         are then computed in the background.
         """
         worker = line.worker
-        found = worker.stored(slot, key)
-        if found is not None:
+        if (found := worker.stored(slot, key)) is not None:
             return found
         self.faults.check(line.process, slot, worker.process.fingerprint, worker.begin_of)
         begin = slot if patient else worker.begin_of(slot)
         waiter = Waiter(slot, key)
         with self._lock:
             line = self._lines.setdefault(line.process, line)  # it may have been put to rest meanwhile
-            found = line.owed.get(slot)
-            if found is not None:
+            if (found := line.owed.get(slot)) is not None:
                 return found
             self._refuse_full(line)
             if slot - begin > self._settings.replay:

@@ -352,3 +352,22 @@ def test_what_was_given_up_says_no_size(yard: Yard) -> None:
 
 def _no_thread(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_one_line_that_cannot_be_looked_after_keeps_nobody_from_it(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the keeper meets at one process, it goes on with the others, and looks again."""
+    yard.open('idle-timeout = "10ms"\n')
+    one, two = yard.spawn(2)
+    rest = workers.Workers._rest
+
+    def failing(pool: workers.Workers, line: workers.Line) -> None:
+        if line.process == one.id:
+            raise RuntimeError("no way to rest")
+        rest(pool, line)
+
+    monkeypatch.setattr(workers.Workers, "_rest", failing)
+    one.now(), two.now()
+    until(lambda: [one.id] == live(yard))
+    assert "no way to rest" in caplog.text

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
+from typing import TypeVar
 
 from procession.errors import ComputeError
 
 Job = Callable[[], object]
 Told = Callable[[BaseException], None]
+T = TypeVar("T")
 
 PAUSE = 0.1  # seconds until an error is told again for which there was no memory
+
+log = logging.getLogger("procession")
 
 
 class Hands:
@@ -95,3 +100,12 @@ def begin(name: str, work: Job) -> bool:
     except (RuntimeError, MemoryError):
         return False
     return True
+
+
+def each(things: Iterable[T], do: Callable[[T], None]) -> None:
+    """Do something with each thing; what one of them raises is logged, and keeps it from no other."""
+    for thing in things:
+        try:
+            do(thing)
+        except Exception as error:  # noqa: BLE001 - the boundary of a thread that outlives what it meets
+            log.warning("%s", error)

@@ -22,7 +22,7 @@ from functools import partial
 from procession.errors import ProcessionError
 from procession.executors import Services
 from procession.faults import Faults
-from procession.hands import Hands, Job, begin
+from procession.hands import Hands, Job, begin, each
 from procession.lines import (
     Line,
     Place,
@@ -341,13 +341,14 @@ class Workers:
     def _keep(self) -> None:
         """Rest what nobody used for long, and give up what runs too long."""
         while not self._ended.wait(min(TICK, self._idle_seconds / 2)):
-            now = time.monotonic()
-            for line in self.lines():
-                computing = line.worker.computing
-                if line.place is Place.RUNNING and computing and now - computing[1] > self._slot_seconds:
-                    self._give_up(line, computing[0])
-                elif now - line.used > self._idle_seconds:
-                    self._rest(line)
+            each(self.lines(), self._look_after)
+
+    def _look_after(self, line: Line) -> None:
+        computing, now = line.worker.computing, time.monotonic()
+        if line.place is Place.RUNNING and computing and now - computing[1] > self._slot_seconds:
+            self._give_up(line, computing[0])
+        elif now - line.used > self._idle_seconds:
+            self._rest(line)
 
     def _rest(self, line: Line) -> None:
         with self._lock:
@@ -371,8 +372,6 @@ class Workers:
             if line.worker is worker and line.place is Place.RUNNING:
                 line.worker, line.seated, line.size = self._worker(worker.process, worker.services), False, 0
                 self._freed(line)
-
-    # -- inside: the end
 
     def _wait_until_quiet(self, limit: float) -> None:
         self._quiet.wait_for(lambda: all(line.place is Place.IDLE for line in self._lines.values()), limit)

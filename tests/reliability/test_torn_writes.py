@@ -89,7 +89,7 @@ def test_a_schedule_that_syncs_no_commit_is_caught(row: Fault, monkeypatch: pyte
 
 def test_a_schedule_that_syncs_no_folder_is_caught(row: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that leaves it open whether SQLite's first journal is gone is seen to lose what was acknowledged."""
-    monkeypatch.setattr(files, "_sync_folder", lambda folder: None)
+    monkeypatch.setattr(files, "sync_folder", lambda folder: None)
     wrong = cuts.judged(cuts.schedule_run(), seed=SEED, numbers=range(CONTROL))
     assert _lost(wrong)
     row.control(f"names that are not synced: {len(wrong)} of {CONTROL} states are caught")

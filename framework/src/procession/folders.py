@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,8 @@ except ImportError:  # a platform without flock: the databases' own locks remain
 
 AUDIT = "audit.jsonl"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # what a system says where one may only read
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what it says where a disk is full, or a quota spent
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 
 
 class DataFolder:
@@ -57,10 +58,7 @@ class DataFolder:
             file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        with suppress(PermissionError):  # a system that syncs no folder
-            folder = os.open(self.path, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        sync_folder(self.path)
 
     def _make(self) -> None:
         try:
@@ -102,3 +100,16 @@ class DataFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         return handle
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; a system that cannot is left as it is."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise

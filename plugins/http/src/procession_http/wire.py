@@ -10,7 +10,6 @@ Rules
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import re
@@ -32,6 +31,7 @@ from procession.errors import (
     ScheduleError,
     SnapshotError,
 )
+from procession.folders import NO_ROOM
 from procession.ids import is_id
 from procession.jsons import from_json, to_json
 from procession.kernel import Kernel
@@ -92,7 +92,6 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
     ProcessionError: {"": 500},
 }
 CAUSES = 16  # of an error that are looked at, one behind the other
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 OURS = (ScheduleError, CacheError, SnapshotError, PluginError)  # their place is a folder or a file of this host
 
 _KEY = re.compile(r"[\x21-\x7e]{1,256}\Z")
@@ -154,7 +153,7 @@ def status_of(error: ProcessionError) -> int:
     >>> status_of(RequestError("no such slot", kind="beyond-schedule")), status_of(CacheError("damaged"))
     (404, 500)
     """
-    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
+    if any(isinstance(cause, OSError) and cause.errno in NO_ROOM for cause in _causes(error)):
         return int(HTTPStatus.INSUFFICIENT_STORAGE)
     kinds = next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
     return kinds.get(error.kind, kinds[""])
@@ -249,7 +248,7 @@ def _place(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _unforeseen(error: Exception) -> ProcessionError:
-    full = isinstance(error, OSError) and error.errno in FULL
+    full = isinstance(error, OSError) and error.errno in NO_ROOM
     what, kind = ("the disk is full", "disk-full") if full else ("this node failed", "internal")
     if isinstance(error, MemoryError):
         what, kind = "this host has no memory left for it", "host-memory"

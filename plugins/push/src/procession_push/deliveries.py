@@ -12,8 +12,6 @@ Rules
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +21,13 @@ import apsw
 import attrs
 
 from procession.errors import CacheError
+from procession.folders import NO_ROOM, sync_folder
 
 FILE = "outbox.sqlite"
 APPLICATION = 0x50724F62  # "PrOb", in the file's header
 VERSION = 1
 PENDING, DELIVERED, FAILED, STOPPED = "pending", "delivered", "failed", "stopped"
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -198,7 +195,7 @@ class Deliveries:
         self._db.pragma("fullfsync", 1)  # macOS: through the drive's own cache, too
         if is_new:
             self._db.execute(_SCHEMA.format(application=APPLICATION, version=VERSION))
-        _sync_folder(self._path.parent)  # SQLite made names in it, and does not tell if they are lost
+        sync_folder(self._path.parent)  # SQLite made names in it, and does not tell if they are lost
 
     def _row(self, text: str, *values: object) -> Any:
         with self._translated():
@@ -215,24 +212,11 @@ class Deliveries:
         except apsw.Error as error:
             db: apsw.Connection | None = getattr(self, "_db", None)  # none where the file does not open
             failed = isinstance(error, apsw.IOError | apsw.CantOpenError)
-            known = apsw.FullError() if db is not None and failed and db.system_errno in FULL else error
+            known = apsw.FullError() if db is not None and failed and db.system_errno in NO_ROOM else error
             said = next((words for kind, *words in _SAID if isinstance(known, kind)), ("io", str(error), _REMEDY))
             raise self._error(*said) from error
         except OSError as error:
-            raise self._error("disk-full" if error.errno in FULL else "io", str(error), _REMEDY) from error
+            raise self._error("disk-full" if error.errno in NO_ROOM else "io", str(error), _REMEDY) from error
 
     def _error(self, kind: str, what: str, remedy: str) -> CacheError:
         return CacheError(what, where=str(self._path), remedy=remedy, kind=kind)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a system that cannot is left as it is."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise

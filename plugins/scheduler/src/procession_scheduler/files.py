@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from procession.errors import ScheduleError
+from procession.folders import NO_ROOM, sync_folder
 from procession_scheduler import known, tiers
 
 APPLICATION = 0x50725363  # "PrSc", in the file's header
@@ -19,8 +18,6 @@ SCHEMA_VERSION = 2  # 1 had no sums of the index, and no names beside it
 PATIENCE = 0.1  # seconds for another program to let go of the file
 DISK_FULL = "disk-full"
 DAMAGED = "damaged-schedule"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 IDLE_READERS = 8  # connections that wait for the next read
 
 _SCHEMA = (
@@ -167,7 +164,7 @@ def _prepare(db: apsw.Connection, path: Path) -> None:
         db.pragma("user_version", SCHEMA_VERSION)
     db.execute("COMMIT")
     for folder in (path.parent, path.parent.parent):  # SQLite made names in them, and does not tell if they are lost
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _version(db: apsw.Connection, path: Path) -> int:
@@ -211,16 +208,3 @@ def _errno(error: apsw.Error | OSError, db: apsw.Connection | None) -> int | Non
     if isinstance(error, OSError):
         return error.errno
     return db.system_errno if db is not None and isinstance(error, apsw.IOError | apsw.CantOpenError) else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a system that cannot is left as it is."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise

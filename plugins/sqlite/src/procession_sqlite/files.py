@@ -6,7 +6,6 @@ while in use, is moved aside by whoever writes to it, and an empty one takes its
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections.abc import Iterator
@@ -16,14 +15,13 @@ from pathlib import Path
 import apsw
 
 from procession.errors import CacheError
-from procession_sqlite.folders import sync_folder
+from procession.folders import NO_ROOM, sync_folder
 from procession_sqlite.tiers import Tiers
 
 APPLICATION = 0x50724361  # "PrCa", in the file's header
 SCHEMA_VERSION = 1
 PATIENCE = 0.1  # seconds for another program to let go of the file
 CHECKPOINT_PAGES = 4_000  # of the write-ahead log: 16 MiB
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 IDLE_READERS = 8  # connections that wait for the next read
 
 _KEYED = "(key INTEGER PRIMARY KEY, value {} NOT NULL UNIQUE);"

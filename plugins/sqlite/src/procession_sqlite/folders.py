@@ -9,7 +9,6 @@ Rules
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,9 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from procession.errors import CacheError
+from procession.folders import sync_folder
 from procession.ids import to_id
-
-CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)  # of folders, on some systems
 
 
 class BlobFolder:
@@ -87,19 +85,6 @@ def damaged_blob(digest: bytes, where: str) -> CacheError:
         kind="damaged",
         facts={"blob": to_id(digest)},
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a system that cannot is left as it is."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise
 
 
 def _is_whole(path: Path, content: bytes) -> bool:

@@ -143,12 +143,10 @@ class Worker:
         self.at = executor.at
         try:
             advanced = self._batch(executor, slot, wanted)
-        except BaseException:
-            self.at = -1
-            raise
-        self.at = -1
-        if advanced.fault is None:
-            self._live, self.at = executor, executor.at
+            if advanced.fault is None:
+                self._live = executor
+        finally:
+            self.at = self._live.at if self._live else -1
         return advanced
 
     def look_back(self, slot: int, wanted: Wanted) -> Advanced:

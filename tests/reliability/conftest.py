@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reliability.programme import Programme
+from reliability.soaks import PROCESSES, Soaking, soak_folder
 
 PROGRAMME = pytest.StashKey[Programme]()
 
@@ -24,6 +25,31 @@ def programme(pytestconfig: pytest.Config) -> Iterator[Programme]:
     kept = pytestconfig.stash[PROGRAMME]
     yield kept
     assert [] == kept.judge()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what asks for the long soak come last: it soaks beside all the others."""
+    items.sort(key=_asks_for_long_soak)
+
+
+@pytest.fixture(scope="session")
+def long_soak(figure: Callable[[int, int], int]) -> Iterator[Soaking]:
+    """Return the soak that began with the session."""
+    with soak_folder() as folder:
+        soaking = Soaking(folder, figure(300, 7200), PROCESSES)
+        yield soaking
+        soaking.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begun(request: pytest.FixtureRequest) -> None:
+    if any(map(_asks_for_long_soak, request.session.items)):
+        request.getfixturevalue("long_soak")
+
+
+def _asks_for_long_soak(item: pytest.Item) -> bool:
+    return "long_soak" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(autouse=True)

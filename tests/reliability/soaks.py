@@ -14,10 +14,12 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,13 @@ from procession import Factory, Kernel, Process
 from procession.executors import Executor
 from procession.testing import python
 
+SHM = Path("/dev/shm")
+PROCESSES = 200
 LIVE = 8
 THREADS = 6
 KEPT = 32  # slots of a process that are asked for again
 PATIENCE = 120.0
+NICE = 10
 BULK = Path(__file__).with_name("bulk.wat")
 _RUN = "import sys; from reliability.soaks import soak; soak(*sys.argv[1:])"
 
@@ -113,17 +118,42 @@ class Soak:
             self.over.set()
 
 
+@contextmanager
+def soak_folder() -> Iterator[Path]:
+    """Lend a folder, in memory where there is a disk of it: what is synced here is of no interest."""
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
+        yield Path(name)
+
+
 def soaked(folder: Path, seconds: float, processes: int, without: str = "") -> list[Sample]:
     """Soak in a program of its own, perhaps ``without`` something; return what it sampled."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = python(_RUN, str(folder), str(seconds), str(processes), without)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert 0 == done.returncode, done.stderr[-3000:]
-    return [Sample(**json.loads(line)) for line in done.stdout.splitlines()]
+    return Soaking(folder, seconds, processes, without).samples()
+
+
+class Soaking:
+    """Run a soak in a program of its own, which gives way to whatever else runs."""
+
+    def __init__(self, folder: Path, seconds: float, processes: int, without: str = "") -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = python(_RUN, str(folder), str(seconds), str(processes), without)
+        self._told, self._wrong = folder / "samples", folder / "wrong"
+        with self._told.open("wb") as out, self._wrong.open("wb") as err:
+            self._program = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+
+    def samples(self) -> list[Sample]:
+        """Wait for the end; return what was sampled."""
+        assert 0 == self._program.wait(), self._wrong.read_text()[-3000:]
+        return [Sample(**json.loads(line)) for line in self._told.read_text().splitlines()]
+
+    def stop(self) -> None:
+        """End it where it still runs: nobody waits for it any more."""
+        self._program.kill()
+        self._program.wait()
 
 
 def soak(folder: str, seconds: str, processes: str, without: str) -> None:
     """Soak, and print a sample every half second."""
+    os.nice(NICE)
     closed = _counting_closes(without)
     file = Path(folder) / "soak.toml"
     file.write_text(_SETTINGS)

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median
 
 import pytest
 
 from reliability.programme import Programme
-from reliability.soaks import LIVE, Sample, soaked
+from reliability.soaks import LIVE, PROCESSES, Sample, Soaking, soak_folder, soaked
 
-SHM = Path("/dev/shm")
-PROCESSES = 200
 GROWTH = 1.10  # by which the usual resident memory of the last third may exceed that of the second
 MORE = 4  # files or threads that the last third may have more than the second, for what comes and goes
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Return a folder, in memory where there is a disk of it: what is synced here is of no interest."""
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
-        yield Path(name)
-
-
-def test_a_long_soak_leaves_memory_flat(folder: Path, programme: Programme, figure: Callable[[int, int], int]) -> None:
+def test_a_long_soak_leaves_memory_flat(long_soak: Soaking, programme: Programme) -> None:
     """Many processes over a small pool: every answer is right; memory, files and threads stay as they are."""
-    seconds = figure(300, 7200)
     fault = programme.fault(f"soak of {PROCESSES} processes over a pool of {LIVE}", expected=1)
-    samples = soaked(folder, seconds, PROCESSES)
+    samples = long_soak.samples()
     last = samples[-1]
     assert last.closed > PROCESSES, "there was no churn"
     hold(samples)
@@ -39,10 +27,11 @@ def test_a_long_soak_leaves_memory_flat(folder: Path, programme: Programme, figu
     fault.held()
 
 
-def test_states_that_are_not_closed_are_seen(folder: Path, programme: Programme) -> None:
+def test_states_that_are_not_closed_are_seen(programme: Programme) -> None:
     """Where what is put to rest is not closed, a short soak exceeds the bound."""
     fault = programme.fault(f"soak of {PROCESSES} processes over a pool of {LIVE}", expected=0)
-    samples = soaked(folder, 15, PROCESSES, without="close")
+    with soak_folder() as folder:
+        samples = soaked(folder, 15, PROCESSES, without="close")
     with pytest.raises(AssertionError, match="memory grows"):
         hold(samples)
     fault.control("with the closing of what is put to rest taken away")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 import wasmtime
 
-from procession_wasm.binary import unsigned
+from procession_wasm.reader import unsigned
 
 MAGIC = b"\0asm\x01\0\0\0"
 LIMIT = 16 << 20  # of memory, in bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from procession_wasm import binary
-from procession_wasm.binary import MAGIC, unsigned
+from procession_wasm import reader
+from procession_wasm.reader import joined, unsigned
 
 TELLING = (0, 1, 0x0B, 0x10, 0x20, 0x3F, 0x40, 0x41, 0x60, 0x7F, 0x80, 0xFC, 0xFD, 0xFF)  # bytes that mean something
 
@@ -53,8 +53,8 @@ def _enlarge(dice: random.Random, content: bytes, sound: Sequence[bytes]) -> byt
 def _rearrange(dice: random.Random, content: bytes, sound: Sequence[bytes]) -> bytes:
     """Drop, repeat, swap or replace whole sections."""
     try:
-        sections = list(binary.sections(content))
-        other = dice.choice(list(binary.sections(dice.choice(sound))))
+        sections = list(reader.sections(content))
+        other = dice.choice(list(reader.sections(dice.choice(sound))))
     except IndexError:
         return content
     at, to = dice.randrange(len(sections) or 1), dice.randrange(len(sections) or 1)
@@ -67,7 +67,7 @@ def _rearrange(dice: random.Random, content: bytes, sound: Sequence[bytes]) -> b
             sections.reverse()
         case _:
             sections[at : at + 1] = [other]
-    return MAGIC + b"".join(bytes([number]) + unsigned(len(body)) + body for number, body in sections)
+    return joined(sections)
 
 
 def _recode(dice: random.Random, content: bytes, sound: Sequence[bytes]) -> bytes:
@@ -75,7 +75,7 @@ def _recode(dice: random.Random, content: bytes, sound: Sequence[bytes]) -> byte
     try:
         inner = [
             content.index(body) + place
-            for number, body in binary.sections(content)
+            for number, body in reader.sections(content)
             if number in (10, 11)
             for place in range(3, len(body))
         ]

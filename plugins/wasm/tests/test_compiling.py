@@ -13,9 +13,9 @@ import wasmtime
 
 from procession.errors import ComputeError, RequestError
 from procession_wasm import bounds, compiling, images
-from procession_wasm.binary import unsigned
 from procession_wasm.compiling import Child
 from procession_wasm.images import Images
+from procession_wasm.reader import unsigned
 
 LARGE = f"""(module
   (memory 1)

@@ -9,19 +9,17 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import attrs
 
 from procession.roles import FunctionType
+from procession_wasm.reader import Reader, joined, sections, unsigned
 
-MAGIC = b"\0asm\x01\0\0\0"
 NUMERIC = frozenset({"i32", "i64", "f32", "f64"})
 RESERVED = "procession:"  # exports that are added here begin with it
 
-_VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
-TYPED_REFERENCES = (0x63, 0x64)
 _EXTERNAL = ("function", "table", "memory", "global", "tag")
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)  # of the sections in a module
 _CUSTOM, _IMPORTS, _EXPORTS, _START = 0, 2, 7, 8
@@ -128,76 +126,7 @@ def opened(content: bytes, shape: Shape) -> bytes:
     added += [("start", 0, shape.start)] if shape.start is not None else []
     rows = [_named(f"{RESERVED}{name}") + bytes([kind]) + unsigned(index) for name, kind, index in added]
     kept = [(number, body) for number, body in sections(content) if number not in (_CUSTOM, _START)]
-    return MAGIC + b"".join(bytes([number]) + unsigned(len(body)) + body for number, body in _with_exports(kept, rows))
-
-
-def unsigned(number: int) -> bytes:
-    """Return the LEB128 form of a number.
-
-    >>> unsigned(300).hex()
-    'ac02'
-    """
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-class Reader:
-    """Read the fields of a section one after the other."""
-
-    def __init__(self, content: bytes, at: int = 0) -> None:
-        self.content = content
-        self.at = at
-
-    def byte(self) -> int:
-        """Return the next byte."""
-        self.at += 1
-        return self.content[self.at - 1]
-
-    def take(self, size: int) -> bytes:
-        """Return the next bytes."""
-        if self.at + size > len(self.content):
-            raise IndexError("a section ends early")
-        self.at += size
-        return self.content[self.at - size : self.at]
-
-    def unsigned(self) -> int:
-        """Return the next LEB128 number."""
-        number = shift = 0
-        while True:
-            byte = self.byte()
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return number
-
-    def signed(self) -> int:
-        """Return the next LEB128 number with its sign."""
-        start = self.at
-        number = self.unsigned()
-        bits = 7 * (self.at - start)
-        return number - (1 << bits) if number >> (bits - 1) else number
-
-    def name(self) -> str:
-        """Return the next name."""
-        return self.take(self.unsigned()).decode()
-
-    def value_type(self) -> str:
-        """Return the next value type; every reference is called so."""
-        code = self.byte()
-        if code in TYPED_REFERENCES:
-            self.signed()
-        return _VALUE_TYPES.get(code, "reference")
-
-
-def sections(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and body of each section."""
-    reader = Reader(content, len(MAGIC))
-    while reader.at < len(content):
-        number = reader.byte()
-        yield number, reader.take(reader.unsigned())
+    return joined(_with_exports(kept, rows))
 
 
 def _with_exports(kept: list[tuple[int, bytes]], rows: list[bytes]) -> list[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import attrs
 
 from procession_wasm import binary
-from procession_wasm.binary import Reader
+from procession_wasm.reader import Reader, sections
 
 MOST_SECTIONS = 1000
 MOST_FUNCTION_BYTES = 1 << 20
@@ -49,11 +49,11 @@ _SECTIONS = {
 
 def excess_of(content: bytes) -> str:
     """Return what a module has too much of, or an empty text."""
-    sections = 0
-    for number, body in binary.sections(content):
-        sections += 1
+    seen = 0
+    for number, body in sections(content):
+        seen += 1
         most, entries = _SECTIONS.get(number), Reader(body)
-        if sections > MOST_SECTIONS:
+        if seen > MOST_SECTIONS:
             return f"more than {MOST_SECTIONS} sections"
         if most is None:
             continue
@@ -79,7 +79,7 @@ def is_simple(content: bytes) -> bool:
     """
     if len(content) > SIMPLE_BYTES:
         return False
-    found = dict(binary.sections(content))
+    found = dict(sections(content))
     code = found.get(_CODE, b"\0")
     carried = max((len(kind.params) + len(kind.results) for kind in binary.types_of(content)), default=0)
     handlers = len(code) if _TRY_TABLE in code else 1

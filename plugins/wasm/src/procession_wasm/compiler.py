@@ -2,11 +2,13 @@
 
 The parent sends frames (a length of 8 bytes, then the bytes): a module first, answered by its valid binary
 form, then the module to compile, answered by the compiled form. An answer begins with ``+``, a reason with ``-``.
+A module with exception handlers of the old kind is valid once they are rewritten.
 
 Rules
 -----
 * Everything goes through pipes: what comes back is machine code, and no other user can put it there.
-* It runs as a file, so that it needs nothing of the parent's but the place of wasmtime.
+* It runs as a file, so that it needs nothing of the parent's but the place of wasmtime, and of the
+  modules beside it those that need nothing but Python.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 TAKEN, REFUSED = b"+", b"-"
@@ -26,6 +30,9 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     _limit(asked["bytes"], asked["seconds"])
     sys.path.append(asked["path"])
+    bare = ModuleType("procession_wasm")  # without what its __init__ brings, which is the kernel
+    bare.__path__ = [str(Path(__file__).parent)]
+    sys.modules["procession_wasm"] = bare
     try:
         _serve(asked)
     except MemoryError:
@@ -53,13 +60,44 @@ def receive(stream: IO[bytes], most: int) -> bytes | None:
     return content if size and len(content) == size else None
 
 
+def valid_form(engine: Any, content: bytes) -> bytes:
+    """Return the binary form of a module, its handlers rewritten where they are of the old kind.
+
+    Raises WasmtimeError where the engine does not take it.
+    """
+    import wasmtime
+
+    binary_form = content if content[:4] == b"\0asm" else bytes(wasmtime.wat2wasm(content))
+    try:
+        wasmtime.Module.validate(engine, binary_form)
+    except wasmtime.WasmtimeError:
+        modern = _modernised(binary_form)
+        if modern is None:
+            raise
+        wasmtime.Module.validate(engine, modern)
+        return modern
+    return binary_form
+
+
+def _modernised(binary_form: bytes) -> bytes | None:
+    import wasmtime
+
+    from procession_wasm.blocktypes import LegacyError
+    from procession_wasm.legacy import modernised
+
+    try:
+        return modernised(binary_form)
+    except LegacyError as error:
+        raise wasmtime.WasmtimeError(str(error)) from error
+
+
 def _serve(asked: Mapping[str, Any]) -> None:
     import wasmtime
 
     config = configured(wasmtime.Config(), asked)
     config.parallel_compilation = False  # a thread for each core would cost address space on large machines
     engine = wasmtime.Engine(config)
-    for step in (_read, _compiled):
+    for step in (valid_form, _compiled):
         content = receive(sys.stdin.buffer, asked["most"])
         if content is None:
             return
@@ -68,14 +106,6 @@ def _serve(asked: Mapping[str, Any]) -> None:
         except wasmtime.WasmtimeError as error:
             answer = REFUSED + str(error).encode()
         send(sys.stdout.buffer, answer)
-
-
-def _read(engine: Any, content: bytes) -> bytes:
-    import wasmtime
-
-    binary_form = content if content[:4] == b"\0asm" else bytes(wasmtime.wat2wasm(content))
-    wasmtime.Module.validate(engine, binary_form)
-    return binary_form
 
 
 def _compiled(engine: Any, content: bytes) -> bytes:

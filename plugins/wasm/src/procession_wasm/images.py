@@ -13,9 +13,9 @@ import attrs
 import wasmtime
 
 from procession.errors import RequestError
-from procession_wasm import binary, bounds, instructions, shims
+from procession_wasm import binary, bounds, instructions, legacy, shims
 from procession_wasm.binary import Limits, Shape
-from procession_wasm.compiler import configured
+from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
 from procession_wasm.watches import Watch
 
@@ -126,7 +126,7 @@ def _keep(table: OrderedDict[str, T], key: str, value: T, most: int) -> None:
 def fingerprint() -> dict[str, str]:
     """Return what fuel and traps depend on beside the image: the engine and how it is set."""
     switches = [name for name, on in _SWITCHES.items() if on]
-    flags = [*switches, f"max_wasm_stack={STACK_BYTES}", f"shim={shims.VERSION}"]
+    flags = [*switches, f"max_wasm_stack={STACK_BYTES}", f"shim={shims.VERSION}", f"legacy={legacy.VERSION}"]
     return {"wasmtime": version("wasmtime"), "flags": " ".join(flags)}
 
 
@@ -153,11 +153,8 @@ def compile_image(watch: Watch, image_id: str, content: bytes) -> Image:
 
 
 def _compiled_here(watch: Watch, image_id: str, content: bytes) -> Image | None:
-    binary_form = content if content[:4] == binary.MAGIC[:4] else bytes(wasmtime.wat2wasm(content))
-    if len(binary_form) > bounds.SIMPLE_BYTES:
-        return None
-    wasmtime.Module.validate(watch.engine, binary_form)
-    if not bounds.is_simple(binary_form):
+    binary_form = valid_form(watch.engine, content)
+    if len(binary_form) > bounds.SIMPLE_BYTES or not bounds.is_simple(binary_form):
         return None
     shape = _checked(image_id, binary_form)
     return Image(image_id, watch, wasmtime.Module(watch.engine, binary.opened(binary_form, shape)), shape)

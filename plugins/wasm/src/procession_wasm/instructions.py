@@ -14,24 +14,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from procession_wasm import binary
-from procession_wasm.binary import Reader
+from procession_wasm.reader import TYPED_REFERENCES, Reader, sections
 
 _LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
-_RUN = re.compile(
-    rb"(?:"
-    rb"[\x00\x01\x05\x0a\x0b\x0f\x1a\x1b\x45-\xc4\xd1]"
-    rb"|[\x02-\x04][\x40\x7b-\x7f]"
-    rb"|[\x08\x0c\x0d\x10\x12\x20-\x25\x3f-\x42\xd0\xd2]"
-    + _LEB
-    + rb"|[\x11\x13\x28-\x3e]"
-    + _LEB
-    + _LEB
-    + rb"|\x43.{4}"
+_UNLABELLED = (
+    rb"[\x00\x01\x05\x0f\x1a\x1b\x45-\xc4\xd1]"
+    rb"|[\x08\x10\x12\x20-\x25\x3f-\x42\xd0\xd2]" + _LEB + rb"|[\x11\x13\x28-\x3e]" + _LEB + _LEB + rb"|\x43.{4}"
     rb"|\x44.{8}"
-    rb")*+",
-    re.DOTALL,
 )
+_LABELLED = rb"[\x0a\x0b]|[\x02-\x04][\x40\x7b-\x7f]|[\x0c\x0d]" + _LEB
+
+RUN = re.compile(rb"(?:" + _UNLABELLED + rb"|" + _LABELLED + rb")*+", re.DOTALL)
+UNLABELLED = re.compile(rb"(?:" + _UNLABELLED + rb")*+", re.DOTALL)  # neither open or end a block, nor go to one
 _CODE = 10
 _CHANGES: Mapping[tuple[int, int], str] = {
     (0x26, 0): "table.set",
@@ -47,7 +41,7 @@ _CHANGES: Mapping[tuple[int, int], str] = {
 
 def change_of(content: bytes) -> str:
     """Return the name of an instruction that changes what no snapshot holds, or an empty text."""
-    reader = Reader(dict(binary.sections(content)).get(_CODE, b"\0"))
+    reader = Reader(dict(sections(content)).get(_CODE, b"\0"))
     for _ in range(reader.unsigned()):
         size = reader.unsigned()
         end = reader.at + size
@@ -63,7 +57,7 @@ def _change_in(reader: Reader, end: int) -> str:
         reader.unsigned()
         reader.value_type()
     while True:
-        run = _RUN.match(reader.content, reader.at, end)
+        run = RUN.match(reader.content, reader.at, end)
         reader.at = run.end() if run else reader.at
         if reader.at >= end:
             return ""
@@ -72,19 +66,30 @@ def _change_in(reader: Reader, end: int) -> str:
             return found
 
 
-def _one(reader: Reader) -> str:
-    """Pass over one instruction; return its name where it changes what no snapshot holds, or is not known here."""
+def pass_over(reader: Reader) -> tuple[int, int] | None:
+    """Pass over an instruction that no run holds; return its code in two parts, None where it is not known."""
     code = reader.byte()
     second = reader.unsigned() if code in (0xFC, 0xFD) else 0
     skip = _IMMEDIATES.get(code)
-    if (code, second) in _CHANGES or skip is None:
-        return _CHANGES.get((code, second), f"instruction {code:#04x}")
+    if skip is None:
+        return None
     skip(reader, second)
-    return ""
+    return code, second
+
+
+def _one(reader: Reader) -> str:
+    """Pass over one instruction; return its name where it changes what no snapshot holds, or is not known here."""
+    code = reader.content[reader.at]
+    found = pass_over(reader)
+    return f"instruction {code:#04x}" if found is None else _CHANGES.get(found, "")
+
+
+def _number(reader: Reader, second: int) -> None:
+    reader.unsigned()
 
 
 def _block(reader: Reader, second: int) -> None:
-    if reader.content[reader.at] in binary.TYPED_REFERENCES:
+    if reader.content[reader.at] in TYPED_REFERENCES:
         reader.byte()
     reader.signed()
 
@@ -108,7 +113,7 @@ def _handlers(reader: Reader, second: int) -> None:
 
 
 def _bulk(reader: Reader, second: int) -> None:
-    for _ in range({10: 2, 11: 1, 16: 1}.get(second, 0)):
+    for _ in range({8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}.get(second, 0)):
         reader.unsigned()
 
 
@@ -126,6 +131,7 @@ _IMMEDIATES: Mapping[int, Callable[[Reader, int], None]] = {
     0x0E: _branches,
     0x1C: _types,
     0x1F: _handlers,
+    0x26: _number,
     0xFC: _bulk,
     0xFD: _vector,
 }

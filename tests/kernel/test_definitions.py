@@ -508,3 +508,9 @@ def test_a_wrong_message_is_refused(rows: dict, problem: str) -> None:
     assert problem in caught.value.text
     assert "definition" == caught.value.where
     assert "bad-definition" == caught.value.kind
+
+
+def test_a_module_without_a_device_means_that_of_ao() -> None:
+    """A definition of AO that names a module alone is of genesis-wasm@1.0, where that is installed."""
+    with pytest.raises(ConfigError, match=r"process.execution-device: .*genesis-wasm"):
+        definition_of(Message({"type": "Process", "module": "A" * 43}), Registry([], discover=False))

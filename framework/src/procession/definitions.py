@@ -33,6 +33,7 @@ NESTING_LIMIT = 4  # stacks inside of stacks
 STACK = "stack@1.0"
 SCHEDULER = "scheduler@1.0"
 PUSH = "push@1.0"
+GENESIS = "genesis-wasm@1.0"  # what AO means by a definition that names a module and no device
 FIXED_KEYS = {"device": DEVICE, "type": "Process"}  # what makes a message a definition
 
 # Keys of the field that any definition may carry; what they mean is told by the devices that read them.
@@ -176,7 +177,8 @@ class _Check:
             for key, fixed in FIXED_KEYS.items()
             if raw.get(key, fixed) != fixed
         ]
-        execution = raw.get("execution-device") or (STACK if "device-stack" in raw else "")
+        meant = STACK if "device-stack" in raw else GENESIS if "module" in raw else ""
+        execution = raw.get("execution-device") or meant
         if not execution:
             self.problems.append("process.execution-device: missing; name a device, or give a device-stack")
         self._host_device("schedulers", raw.get("scheduler-device", SCHEDULER))

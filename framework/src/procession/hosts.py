@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,18 @@ from procession.ids import from_id
 from procession.pulse import Pulse
 from procession.registry import Registry
 from procession.roles import Cache, Factory, Scheduler, Site, Snapshotter
-from procession.schedules import Clock, Head, check_chain
+from procession.schedules import Clock, Head, Tick, check_chain
 from procession.settings import HostSettings, seconds
 from procession.structuring import structured
 
 BROKEN = ("damaged-schedule", "broken-schedule", "gap")
 
 log = logging.getLogger("procession")
+
+
+def system_clock() -> Tick:
+    """Return the time of this machine, in milliseconds; there is no block height without a chain."""
+    return Tick(time.time_ns() // 1_000_000)
 
 
 class Host:
@@ -78,6 +84,26 @@ class Host:
                 self._holders[process] = device  # a process stays where it began
                 return scheduler
         raise unknown_process(process)
+
+    def head(self, process: str) -> Head:
+        """Return the last slot of a process and its chain value."""
+        head = self.scheduler_of(process).head(process)
+        if head is None:
+            raise unknown_process(process)
+        return head
+
+    def slot(self, process: str, at: int | str) -> int:
+        """Return the slot of a number or a message id, if the schedule has it."""
+        if isinstance(at, str):
+            slot = self.scheduler_of(process).find(process, at)
+            if slot is None:
+                raise unknown_message(process, at)
+            return slot
+        head = self.head(process).slot
+        check_slot(at)
+        if at > head:
+            raise beyond_schedule(process, at, head)
+        return at
 
     def holds(self, process: str) -> bool:
         """Tell whether a process is here."""
@@ -217,6 +243,12 @@ def unknown_message(process: str, message: str) -> RequestError:
     """Return the error for a message that no slot of a process holds."""
     text = f"no slot holds a message {message}"
     return RequestError(text, where=f"process {process}", kind="unknown-message", facts={"process": process})
+
+
+def check_slot(at: object) -> None:
+    """Refuse what is no slot."""
+    if type(at) is not int or at < 0:
+        raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")
 
 
 def beyond_schedule(process: str, slot: int, head: int) -> RequestError:

@@ -11,13 +11,15 @@ from typing import Any
 import attrs
 
 from procession import process as builtin
+from procession.commitments import message_id
 from procession.companions import Companions
 from procession.definitions import Definition, definition_of, load_file
+from procession.dry_runs import dry_run
 from procession.errors import ConfigError, RequestError
 from procession.executors import Services
 from procession.faults import Faults
 from procession.foreign import submissions
-from procession.hosts import Host, beyond_schedule, close_all, unknown_message, unknown_process
+from procession.hosts import Host, check_slot, close_all, system_clock
 from procession.ids import to_id
 from procession.intake import bounded, check_same, submission_of
 from procession.lines import Line
@@ -29,16 +31,11 @@ from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
 from procession.roles import Scheduler
-from procession.schedules import Assignment, Clock, Head, Submission, Tick
+from procession.schedules import Assignment, Clock, Head, Submission, next_assignment
 from procession.settings import HostSettings, seconds
 from procession.workers import Workers
 
 PAGE = 1000  # assignments read or loaded at once
-
-
-def system_clock() -> Tick:
-    """Return the time of this machine, in milliseconds; there is no block height without a chain."""
-    return Tick(time.time_ns() // 1_000_000)
 
 
 class Kernel:
@@ -67,6 +64,7 @@ class Kernel:
         loaded = load_file(Path(file), registry) if file else None
         self.definition: Definition | None = loaded.definition if loaded else None
         self._blobs = self._unkept = loaded.blobs if loaded else {}
+        self.aliases: dict[str, str] = {}  # ids, given elsewhere, of bytes that are kept here under their own
         self.settings = loaded.host if loaded and not apart else HostSettings()
         self._host = Host(registry, self.settings, data=data, read_only=read_only, clock=clock)
         self._host.accept = accept_fingerprint
@@ -185,15 +183,12 @@ class Kernel:
 
     def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
         """Return the assignments of slots first..last, as far as there are any."""
-        _check_slot(first)
+        check_slot(first)
         return self._host.scheduler_of(process).read(process, first, last)
 
     def head(self, process: str) -> Head:
         """Return the last slot of a process and its chain value."""
-        head = self._host.scheduler_of(process).head(process)
-        if head is None:
-            raise unknown_process(process)
-        return head
+        return self._host.head(process)
 
     def log(self, process: str, first: int = 0, last: int | None = None) -> Iterator[Assignment]:
         """Yield the assignments from a slot to another, to the head by default."""
@@ -217,9 +212,16 @@ class Kernel:
         refused (ComputeError, kind ``behind``) where more slots lie before it than ``[host.workers] replay``.
         """
         line = self._line(process)
-        slot = line.worker.newest() if at is None else self._slot(process, at)
+        slot = line.worker.newest() if at is None else self._host.slot(process, at)
         slot = self.head(process).slot if slot is None else slot
         return self._workers.compute(line, slot, key=key, deadline=self._deadline(timeout), patient=patient)
+
+    def dry_run(self, process: str, message: Mapping[str, Any], *, timeout: float | None = None) -> Message:
+        """Return the state that a message would give at the head; nothing is kept of it, nor moved by it."""
+        head, line, deadline = self.head(process), self._line(process), self._deadline(timeout)
+        self._workers.compute(line, head.slot, key="results", deadline=deadline, patient=False)
+        offered = bounded(Submission(public := Message(message).public(), message_id(public)))
+        return dry_run(self._workers, line, next_assignment(process, head, offered, self._host.site.clock()), deadline)
 
     def snapshot(self, process: str) -> Message:
         """Snapshot a process where it stands; tell slot, state id and live root."""
@@ -263,7 +265,7 @@ class Kernel:
 
     def replay(self, process: str, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
-        last = self.head(process).slot if last is None else self._slot(process, last)
+        last = self.head(process).slot if last is None else self._host.slot(process, last)
         return replayed(self._line(process).worker, last)
 
     def resolve(
@@ -278,6 +280,10 @@ class Kernel:
         """Return the value at a path, such as ``/ID/compute&slot=5/results/data``."""
         call = Call(self, method, body, timeout, idempotency_key)
         return self._resolver.resolve(parse(path, body if method == "GET" else None), call)
+
+    def keep(self, content: bytes) -> str:
+        """Keep bytes for definitions to name, and return their id."""
+        return to_id(self._host.cache.put_blob(content))
 
     # -- inside
 
@@ -315,18 +321,6 @@ class Kernel:
         if len(known) < len(page):
             self._assign(scheduler, process, page[len(known) :])
 
-    def _slot(self, process: str, at: int | str) -> int:
-        if isinstance(at, str):
-            slot = self._host.scheduler_of(process).find(process, at)
-            if slot is None:
-                raise unknown_message(process, at)
-            return slot
-        head = self.head(process).slot
-        _check_slot(at)
-        if at > head:
-            raise beyond_schedule(process, at, head)
-        return at
-
     def _message(self, name: str) -> Message | None:
         try:
             found = self._host.scheduler_of(name).read(name, 0, 0)
@@ -350,6 +344,7 @@ class Kernel:
         return time.monotonic() + (seconds(self.settings.workers.timeout) if timeout is None else timeout)
 
     def _blob(self, blob_id: str) -> bytes:
+        blob_id = self.aliases.get(blob_id, blob_id)
         try:
             return self._host.blob(blob_id)
         except RequestError:
@@ -393,8 +388,3 @@ class Process:
     def replay(self, last: int | None = None) -> Iterator[Replayed]:
         """Recompute from slot 0 and compare every stored result."""
         return self.kernel.replay(self.id, last)
-
-
-def _check_slot(at: object) -> None:
-    if type(at) is not int or at < 0:
-        raise RequestError(f"{at!r:.60} is no slot", where="slot", remedy="slots begin at 0", kind="slot")

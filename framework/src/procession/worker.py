@@ -202,6 +202,20 @@ class Worker:
             live.snapshot_at = before
             raise
 
+    def fork(self, slot: int) -> Executor:
+        """Return an executor of its own that stands at a slot: where the live state does, or replayed to there."""
+        live = self._live
+        if live is None or live.at != slot:
+            executor = self._restored(slot)
+            for assignment in assignments(self.services, self.process.id, executor.at + 1, slot):
+                executor.step(assignment)
+            return executor
+        executor, parts = fresh(self.process), live.stage.snapshot()
+        if parts is not None:
+            executor.stage.restore(parts.parts, live.state)
+        executor.state, executor.at = live.state, live.at
+        return executor
+
     def rest(self) -> None:
         """Give the live state back once its snapshot is acknowledged; what the cache raises leaves it as it is."""
         self.forget_past()

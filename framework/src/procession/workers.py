@@ -113,7 +113,7 @@ class Workers:
         """Snapshot the live state of a process where it stands, if it has one."""
         if line.place is Place.IDLE and not line.worker.is_live:
             return
-        self._task(line, Task("snapshot", Worker.snapshot), deadline)
+        self.do(line, Task("snapshot", Worker.snapshot), deadline)
 
     def lines(self) -> list[Line]:
         """Return the lines that are here, by process."""
@@ -158,7 +158,8 @@ class Workers:
         assert waiter.state is not None
         return waiter.state
 
-    def _task(self, line: Line, task: Task, deadline: float) -> None:
+    def do(self, line: Line, task: Task, deadline: float) -> None:
+        """Do something with the worker of a process between two batches, once for all who ask for the same."""
         if line.thread == threading.get_ident():
             task.do(line.worker)
             return
@@ -395,4 +396,4 @@ class Workers:
     def _heal(self, compiled: Compiled, services: Services, record: Record) -> None:
         line = self.line(compiled.id, lambda: (compiled, services))
         task = Task(("rebuild", record.slot), lambda worker: worker.rebuild(record))
-        self._task(line, task, time.monotonic() + seconds(self._settings.timeout))
+        self.do(line, task, time.monotonic() + seconds(self._settings.timeout))

@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 from procession import process as builtin
-from procession.kernel import Kernel, system_clock
+from procession.hosts import system_clock
+from procession.kernel import Kernel
 from procession.registry import Registry
 from procession.schedules import Clock
 

@@ -276,8 +276,8 @@ def test_a_device_that_trusts_its_message_is_seen(tmp_path: Path, programme: Pro
 LUA_ROW = "poison slot of AOS"
 LUA = ('error("boom")', "syntax error here (", "while true do end", 'string.rep("x", 2^30)', "local t = t.x.y")
 LUA_KINDS = {
-    RECORD: "- - - - - - out-of-fuel - - trap - - -",
-    HALT: "- - - - - - out-of-fuel - - trap halted halted halted",
+    RECORD: "- - - - - - out-of-fuel - - memory-limit - - -",
+    HALT: "- - - - - - out-of-fuel - - memory-limit halted halted halted",
 }
 LUA_KEPT = {RECORD: ["42", "43", "44", "45", "46"], HALT: ["42", "43", "44", None, None]}  # behind each poison
 MORE = 'on-failure = "{}"\nhalt-release = ["{}"]\nfuel = 400_000_000'

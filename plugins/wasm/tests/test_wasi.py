@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from procession.messages import Message
-from procession.roles import NOT_HANDLED, FunctionType
-from procession_wasm import syscalls, system, wasi
+from procession.roles import NOT_HANDLED, Fail, FunctionType
+from procession_wasm import natives, syscalls, system
+from procession_wasm.natives import Answer
 from procession_wasm.wasi import WasiStage
 
 WRITER = """(module
@@ -97,12 +98,18 @@ def width(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["within", "python"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Return where system calls are answered: within WASM, or by their functions in Python."""
+    return str(request.param)
+
+
 class System:
     """Run a guest behind a wasi@1.0."""
 
-    def __init__(self, drive: Callable[..., Any], wat: str) -> None:
+    def __init__(self, drive: Callable[..., Any], wat: str, place: str) -> None:
         self.stage = WasiStage()
-        self.guest = drive(wat, self.stage.answer)
+        self.guest = drive(wat, self.stage.answer if place == "within" else self._function)
         self.guest.state = self.stage.init(Message(), self.guest.assignment(0, {})).state
 
     def call(self, function: str, *parameters: Any) -> Any:
@@ -114,22 +121,31 @@ class System:
             self.stage.rollback(self.guest.slot)
         return answered
 
+    def _function(self, module: str, name: str, kind: FunctionType) -> Any:
+        found = self.stage.answer(module, name, kind)
+        return found.function if isinstance(found, Answer) else found
+
     def stream(self, name: str) -> Any:
         """Return what the slot has written."""
         return self.guest.state.at(f"vfs/dev/{name}")
 
 
 @pytest.fixture
-def writer(drive: Callable[..., Any], width: str) -> System:
+def writer(drive: Callable[..., Any], width: str, place: str) -> System:
     """Boot a guest that writes."""
-    size = 8 if width == "i64" else 4
-    return System(drive, WRITER.format(p=width, size=size, vector=2 * size))
+    return System(drive, writer_of(width), place)
 
 
 @pytest.fixture
-def plain(drive: Callable[..., Any], width: str) -> System:
+def plain(drive: Callable[..., Any], width: str, place: str) -> System:
     """Boot a guest that asks for everything else."""
-    return System(drive, SYSTEM.format(p=width))
+    return System(drive, SYSTEM.format(p=width), place)
+
+
+def writer_of(width: str) -> str:
+    """Return the module that writes."""
+    size = 8 if width == "i64" else 4
+    return WRITER.format(p=width, size=size, vector=2 * size)
 
 
 def test_the_files_are_in_the_state() -> None:
@@ -166,7 +182,7 @@ def test_writing_of_a_failed_slot_is_gone(writer: System) -> None:
 def test_writing_is_bounded(writer: System) -> None:
     """A stream keeps one mebibyte of a slot, and the guest is told that all was written."""
     assert () == writer.call("flood", 40)
-    assert wasi.CAPTURED == len(writer.stream("stdout"))
+    assert natives.CAPTURED == len(writer.stream("stdout"))
     assert (65536,) == writer.call("written")
     assert () == writer.call("flood", 1)
     assert 65536 == len(writer.stream("stdout"))
@@ -246,3 +262,40 @@ def test_unknown_calls_are_not_answered() -> None:
         stage.answer("elsewhere", "fd_close", kind),
     ]
     assert 0 == stage.answer("wasi_unstable", "fd_close", kind)(None, 1)
+
+
+ADDRESSES = st.sampled_from([0, 1, 66, 100, 65519, 65535, 65536, 65537, 1 << 20, -1, -8, -(1 << 31), (1 << 31) - 1])
+CALLS = st.one_of(
+    st.tuples(st.just("say"), st.integers(-1, 4), ADDRESSES, ADDRESSES),
+    st.tuples(st.just("many"), st.integers(-2, 1026)),
+    st.tuples(st.just("flood"), st.sampled_from([1, 15, 16, 17])),
+    st.tuples(st.sampled_from(["written", "say_and_trap", "quiet"])),
+)
+
+
+@pytest.mark.parametrize("width", ["i32", "i64"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(calls=st.lists(CALLS, max_size=6))
+def test_both_places_answer_the_same(drive: Callable[..., Any], width: str, calls: list[tuple[Any, ...]]) -> None:
+    """Whatever a guest writes, within WASM it comes to the same answers, streams and memory as in Python."""
+    systems = [System(drive, writer_of(width), place) for place in ("within", "python")]
+    for function, *parameters in calls:
+        answers = [one.call(function, *parameters) for one in systems]
+        ends = [answer.kind if isinstance(answer, Fail) else answer for answer in answers]
+        assert ends[0] == ends[1]
+        seen = [(one.stream("stdout"), one.stream("stderr"), one.guest.root()) for one in systems]
+        assert seen[0] == seen[1]
+
+
+def test_a_difference_of_the_places_is_seen(drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that keeps a byte less than its function does is found by comparing what both kept."""
+    shorter = natives.BODIES["fd_write"].text.replace(
+        "(local.get $at) (local.get $size))", "(local.get $at) ({p}.const 1))"
+    )
+    monkeypatch.setattr(natives, "BODIES", {**natives.BODIES, "fd_write": natives.Body(shorter)})
+    streams = []
+    for place in ("within", "python"):
+        system = System(drive, writer_of("i64"), place)
+        system.call("say", 1, 13, 5)
+        streams.append(system.stream("stdout"))
+    assert ["HH", "Hello, World!Hello"] == streams

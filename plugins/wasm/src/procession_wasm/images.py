@@ -15,6 +15,7 @@ import wasmtime
 from procession.errors import RequestError
 from procession_wasm import binary, bounds, instructions, legacy, shims
 from procession_wasm.binary import Limits, Shape
+from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
 from procession_wasm.watches import Watch
@@ -61,6 +62,13 @@ class Image:
     watch: Watch
     module: wasmtime.Module
     shape: Shape
+    companions: Companions = attrs.field(
+        init=False, eq=False, default=attrs.Factory(lambda image: Companions(image.compiled_beside), takes_self=True)
+    )
+
+    def compiled_beside(self, text: bytes) -> wasmtime.Module:
+        """Return a module that was generated for the image."""
+        return wasmtime.Module(self.engine, text)
 
     @property
     def engine(self) -> wasmtime.Engine:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import wasmtime
 
+from procession.errors import ComputeError
 from procession.messages import Message
 from procession.roles import FunctionType
 from procession.schedules import Assignment
-from procession_wasm import shims
 from procession_wasm.binary import RESERVED
 from procession_wasm.crossing import Crossing
-from procession_wasm.faults import fault_of
+from procession_wasm.direct import Entry, Gate, Window
+from procession_wasm.faults import GuestError, fault_of
 from procession_wasm.guest import Guest
 from procession_wasm.images import TABLE_ELEMENTS, Image
 from procession_wasm.linking import Links
 from procession_wasm.memory import LinearMemory
+from procession_wasm.natives import CAPTURED, STREAMS
+from procession_wasm.options import WASM_PAGE
+from procession_wasm.shims import LEDGER_LANES
 from procession_wasm.watches import Allowance
 
 Extern: TypeAlias = (
@@ -32,7 +37,9 @@ CONSTRUCTORS = "__wasm_call_ctors"
 
 _OWN_FUEL = 1_000_000  # for what is not the guest's doing
 _BITS = (1 << 64) - 1
+_NARROW_PAGES = 65536  # the most that 32-bit addresses reach
 _PLAIN = FunctionType((), ())
+_BY_THE_HOST = 2  # of a growth that failed
 
 
 class Instance:
@@ -44,31 +51,43 @@ class Instance:
     def __init__(self, image: Image, links: Links, memory_limit: int) -> None:
         self.image = image
         self.memory: LinearMemory | None = None
-        self._store = wasmtime.Store(image.engine)
-        self._store.set_limits(memory_size=memory_limit, table_elements=TABLE_ELEMENTS)
-        self._store.set_fuel(_OWN_FUEL)  # the engine takes some to link
+        self.window: Window | None = None
+        self._links = links
+        self._gate = Gate(wasmtime.Store(image.engine))
+        self._gate.fuel = _OWN_FUEL  # the engine takes some to link
         self._guest = Guest()
-        self._crossing = Crossing(self._store, self._guest)
+        self._crossing = Crossing(self._gate.store, self._guest)
         self._crossing.watch()
+        self._entries: dict[str, Entry] = {}
         try:
-            self._exports, self._ledger = self._linked(links)
+            self._front, self._exports, self._back = self._linked(memory_limit)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as stopped:
             self.close()
             fault = fault_of(stopped, growth_refused=False)
             if fault is None:
                 raise
             raise fault from None
+        self._begin = self._made(self._front, "begin", ("i64", "f64"), ())
+        self._grown = self._made(self._front, "grown", (), ("i32",))
+        self._written = self._made(self._front, "written", (), ("i32", "i32")) if links.finish else None
+        lanes = ("i64",) * sum(LEDGER_LANES.get(kind, 1) for _, kind in image.shape.mutable_globals())
+        self._read_globals = self._made(self._back, "read", (), lanes)
+        self._write_globals = self._made(self._back, "write", lanes, ())
         if image.memory is not None:
             memory = self._exports[f"{RESERVED}memory"]
             assert isinstance(memory, wasmtime.Memory)
-            self.memory = LinearMemory(self._store, memory, limits=image.memory, limit=memory_limit)
+            self.window = self._gate.memory(memory)
+            self.memory = LinearMemory(self._gate.store, memory, limits=image.memory, limit=memory_limit)
             self._guest.memory = self.memory
 
     def enter(self, state: Message, assignment: Assignment, *, fuel: int, allowance: Allowance) -> None:
         """Begin a slot: what imports will see, and what may be spent."""
         self._guest.enter(state, assignment, fuel)
         self._guest.allowance = allowance
-        self._store.set_fuel(fuel)
+        nanoseconds = assignment.timestamp * 1_000_000 & _BITS
+        self._gate.fuel = _OWN_FUEL
+        self._begin(nanoseconds - (1 << 64) if nanoseconds >> 63 else nanoseconds, float(assignment.timestamp))
+        self._gate.fuel = fuel
         if self.memory is not None:
             self.memory.growth_refused = False
 
@@ -78,8 +97,15 @@ class Instance:
 
     @property
     def state(self) -> Message:
-        """Return the state of the slot as imports left it."""
-        return self._guest.state
+        """Return the state of the slot as imports left it, with what the guest has written."""
+        state, finish = self._guest.state, self._links.finish
+        streams = self._streams() if finish is not None else {}
+        return finish(state, streams) if finish is not None and streams else state
+
+    @property
+    def fuel(self) -> int:
+        """Return the fuel that is left of the slot's."""
+        return self._gate.fuel
 
     def boot(self) -> None:
         """Start the guest as the glue of its compiler would."""
@@ -89,27 +115,19 @@ class Instance:
             if name in known or (name == START and shape.start is not None):
                 self.call(name)
 
-    def call(self, name: str, *arguments: int | float) -> tuple[int | float, ...]:
+    def call(self, name: str, *arguments: int | float) -> tuple[Any, ...]:
         """Call an exported function of numeric type.
 
         Raises GuestError where the guest failed, and what a host function raised as it was.
         """
-        function = self._exports[name]
-        assert isinstance(function, wasmtime.Func)
+        entry = self._entries.get(name) or self._entry(name)
         try:
-            result = function(self._store, *arguments)
+            return entry(*arguments)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as stopped:
-            raised = self._crossing.take_raised()
-            if raised is not None:
-                raise raised from None
-            refused = self.memory is not None and self.memory.growth_refused
-            fault = fault_of(stopped, growth_refused=refused)
-            if fault is None:
+            raised = self._crossing.take_raised() or self._fault(stopped)
+            if raised is None:
                 raise
-            raise fault from None
-        if result is None:
-            return ()
-        return tuple(result) if isinstance(result, list) else (result,)
+            raise raised from None
 
     @property
     def size(self) -> int:
@@ -119,45 +137,67 @@ class Instance:
     @property
     def globals(self) -> tuple[int, ...]:
         """Return the bits of the mutable globals: a lane of 64 bits each, two for a vector."""
-        return tuple(value & _BITS for value in self._ledger_call("read"))
+        self._gate.fuel = _OWN_FUEL
+        return tuple([value & _BITS for value in self._read_globals()])
 
     def set_globals(self, lanes: Sequence[int]) -> None:
         """Overwrite the mutable globals."""
-        self._ledger_call("write", *(lane - (1 << 64) if lane >> 63 else lane for lane in lanes))
+        self._gate.fuel = _OWN_FUEL
+        self._write_globals(*(lane - (1 << 64) if lane >> 63 else lane for lane in lanes))
 
     def close(self) -> None:
         """Give back the memory, then the host functions that it might have called."""
-        self._store.close()
+        self._gate.close()
         self._crossing.close()
 
-    def _linked(self, links: Links) -> tuple[Exports, Exports]:
-        front = wasmtime.Instance(self._store, links.front, []).exports(self._store)
-        imports: list[wasmtime.Func] = []
-        for wanted, answer in zip(self.image.shape.imports, links.answers, strict=True):
-            if isinstance(answer, int):
-                found = front[str(answer)]
-                assert isinstance(found, wasmtime.Func)
-                imports.append(found)
-            else:
-                assert wanted.type is not None
-                imports.append(self._crossing.function(answer, wanted.type))
-        guest = wasmtime.Instance(self._store, self.image.module, imports).exports(self._store)
-        return guest, self._ledger_of(links, front, guest)
+    def _linked(self, memory_limit: int) -> tuple[Exports, Exports, Exports]:
+        store, links, shape = self._gate.store, self._links, self.image.shape
+        front = wasmtime.Instance(store, links.front, []).exports(store)
+        store.set_limits(memory_size=memory_limit, table_elements=TABLE_ELEMENTS)  # of the guest's own
+        imports: list[Any] = []
+        for wanted, answer in zip(shape.imports, links.answers, strict=True):
+            assert wanted.type is not None
+            made = front[str(answer)] if isinstance(answer, int) else self._crossing.function(answer, wanted.type)
+            imports.append(made)
+        guest = wasmtime.Instance(store, self.image.module, imports).exports(store)
+        behind: list[Any] = [(front if owner == "front" else guest)[name] for owner, name in links.behind]
+        self._made(front, "limit", ("i64",), ())(self._most_pages(memory_limit))
+        return front, guest, wasmtime.Instance(store, links.back, behind).exports(store)
 
-    def _ledger_of(self, links: Links, front: Exports, guest: Exports) -> Exports:
-        caught = links.throwing
-        wanted: list[Extern] = []
-        if caught:
-            wanted += [front["late"], front["jump"]]
-            wanted += [guest[name] for name in (shims.TABLE, shims.SET_THREW, caught.save, caught.restore)]
-        wanted += [guest[f"{RESERVED}global:{index}"] for index, _ in self.image.shape.mutable_globals()]
-        return wasmtime.Instance(self._store, links.back, wanted).exports(self._store)
+    def _most_pages(self, memory_limit: int) -> int:
+        limits = self.image.memory
+        declared = _NARROW_PAGES if limits is None or not limits.wide else memory_limit
+        return min(memory_limit // WASM_PAGE, declared if limits is None or limits.maximum is None else limits.maximum)
 
-    def _ledger_call(self, name: str, *lanes: int) -> list[int]:
-        function = self._ledger[name]
+    def _made(self, exports: Exports, name: str, params: Sequence[str], results: Sequence[str]) -> Entry:
+        """Return an entry of a module that was generated here."""
+        function = exports[name]
         assert isinstance(function, wasmtime.Func)
-        self._store.set_fuel(_OWN_FUEL)
-        values = function(self._store, *lanes)
-        if values is None:
-            return []
-        return values if isinstance(values, list) else [values]
+        return self._gate.function(function, FunctionType(tuple(params), tuple(results)), brief=True)
+
+    def _entry(self, name: str) -> Entry:
+        function, kind = self._exports[name], _PLAIN if name == START else self.image.shape.function(name)
+        assert isinstance(function, wasmtime.Func)
+        assert kind is not None
+        self._entries[name] = self._gate.function(function, kind)
+        return self._entries[name]
+
+    def _streams(self) -> dict[int, bytes]:
+        assert self._written is not None
+        self._gate.fuel = _OWN_FUEL
+        sizes = self._written()
+        if not any(sizes):
+            return {}
+        memory = self._front["streams"]
+        assert isinstance(memory, wasmtime.Memory)
+        address, _ = self._gate.memory(memory)()
+        pieces = zip(STREAMS, sizes, strict=True)
+        return {one: ctypes.string_at(address + (one - 1) * CAPTURED, size) for one, size in pieces if size}
+
+    def _fault(self, stopped: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestError | ComputeError | None:
+        self._gate.fuel = _OWN_FUEL
+        (grown,) = self._grown()
+        if grown == _BY_THE_HOST:
+            return ComputeError("this host has no memory left for a guest", kind="host-memory")
+        refused = bool(grown) or (self.memory is not None and self.memory.growth_refused)
+        return fault_of(stopped, growth_refused=refused)

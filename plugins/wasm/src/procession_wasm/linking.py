@@ -8,25 +8,32 @@ import attrs
 import wasmtime
 
 from procession.errors import RequestError
-from procession.roles import Answerer, FunctionType, ImportFunction, NotHandled
+from procession.roles import Answerer, ImportFunction, NotHandled
 from procession_wasm import shims
 from procession_wasm.binary import NUMERIC, Import
 from procession_wasm.images import Image, bad_image
-from procession_wasm.shims import Throwing
+from procession_wasm.natives import Answer, Finish
+from procession_wasm.shims import Native
 
-MOST_CAUGHT = 256  # imports that call back into the guest and catch what it throws
+MOST_NATIVES = 256  # different answers within WASM
 
 _WASI = "wasi@1.0"
 
 
 @attrs.frozen
 class Links:
-    """Hold the answer to each import in order, a function of another stage or a place in ``front``."""
+    """Hold the answer to each import in order, a function of another stage or a place in ``front``.
+
+    ``pure`` says that no answer depends on more than the guest's memory and its assignment; ``finish`` takes
+    what the guest writes within WASM.
+    """
 
     answers: tuple[ImportFunction | int, ...]
     front: wasmtime.Module
     back: wasmtime.Module
-    throwing: Throwing | None
+    behind: tuple[tuple[str, str], ...]
+    pure: bool
+    finish: Finish | None
 
 
 def links_of(image: Image, imports: Answerer, devices: Container[str] = ()) -> Links:
@@ -34,24 +41,43 @@ def links_of(image: Image, imports: Answerer, devices: Container[str] = ()) -> L
 
     RequestError (kind ``bad-image``) names those that nobody gives.
     """
-    throwing = shims.throwing_of(image.shape)
-    answers: list[ImportFunction | int] = []
-    caught: list[FunctionType | None] = []
-    missing: list[Import] = []
-    for wanted in image.shape.imports:
-        found = _asked(wanted, imports)
-        if not isinstance(found, NotHandled):
-            answers.append(found)
-        elif shims.is_answered(wanted, throwing):
-            answers.append(len(caught))
-            caught.append(None if wanted.name == shims.THROW else wanted.type)
-        else:
-            missing.append(wanted)
+    wanted = image.shape.imports
+    found = [_asked(one, imports) for one in wanted]
+    natives = [shims.native_of(one, answer, image.shape) for one, answer in zip(wanted, found, strict=True)]
+    missing = [
+        one
+        for one, answer, native in zip(wanted, found, natives, strict=True)
+        if isinstance(answer, NotHandled) and native is None
+    ]
     if missing:
         raise _unanswered(image, missing, devices)
-    if len(caught) > MOST_CAUGHT:
-        raise bad_image(image.id, f"it imports {len(caught)} functions that catch, where {MOST_CAUGHT} are taken")
-    return _linked(image, answers, caught, throwing if caught else None)
+    different = tuple(dict.fromkeys(native for native in natives if native is not None))
+    if len(different) > MOST_NATIVES:
+        raise bad_image(image.id, f"it imports {len(different)} functions that catch, where {MOST_NATIVES} are taken")
+    places = [None if native is None else different.index(native) for native in natives]
+    answers = [answer if place is None else place for answer, place in zip(found, places, strict=True)]
+    return _linked(image, different, [answer for answer in answers if not isinstance(answer, NotHandled)], found)
+
+
+def _linked(
+    image: Image,
+    natives: Sequence[Native],
+    answers: Sequence[ImportFunction | int],
+    found: Sequence[ImportFunction | NotHandled],
+) -> Links:
+    known = [answer for answer in found if isinstance(answer, Answer)]
+    strange = [answer for answer in answers if not isinstance(answer, int | Answer)]
+    finish = next((answer.finish for answer in known if answer.finish is not None), None)
+    writes = any("$capture" in native.body for native in natives)
+    back = shims.back(natives, image.shape, writes=writes)
+    return Links(
+        answers=tuple(answers),
+        front=image.companions.module(shims.front(natives, writes=writes)),
+        back=image.companions.module(back.text),
+        behind=back.imports,
+        pure=not strange,
+        finish=finish if writes else None,
+    )
 
 
 def _asked(wanted: Import, imports: Answerer) -> ImportFunction | NotHandled:
@@ -59,18 +85,6 @@ def _asked(wanted: Import, imports: Answerer) -> ImportFunction | NotHandled:
     if kind is None or not NUMERIC.issuperset(kind.params + kind.results) or len(kind.results) > 1:
         return NotHandled()
     return imports(wanted.module, wanted.name, kind)
-
-
-def _linked(
-    image: Image,
-    answers: Sequence[ImportFunction | int],
-    caught: Sequence[FunctionType | None],
-    throwing: Throwing | None,
-) -> Links:
-    mutable = [kind for _, kind in image.shape.mutable_globals()]
-    front = wasmtime.Module(image.engine, shims.front(caught))
-    back = wasmtime.Module(image.engine, shims.back(caught, throwing, mutable))
-    return Links(tuple(answers), front, back, throwing)
 
 
 def _unanswered(image: Image, missing: Sequence[Import], devices: Container[str]) -> RequestError:

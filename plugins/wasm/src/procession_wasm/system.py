@@ -13,10 +13,10 @@ import attrs
 from procession.roles import FunctionType, Guest, ImportFunction
 from procession_wasm import calendars
 from procession_wasm.faults import GuestError
+from procession_wasm.natives import GROWTH_PAGES, Answer, Finish, answer_of
 from procession_wasm.options import WASM_PAGE
 from procession_wasm.syscalls import BAD_DESCRIPTOR
 
-GROWTH_PAGES = 16  # at least so many at once, as a heap grows by small steps
 MOST_TEXT = 65536  # bytes of a strftime
 
 _ZONE = b"UTC\0"
@@ -47,14 +47,17 @@ WIDTHS = {"i": Width(4), "I": Width(8)}
 
 
 def fitting(
-    table: Mapping[str, tuple[str, Callable[[Width], ImportFunction]]], name: str, kind: FunctionType
-) -> ImportFunction | None:
-    """Return the function of a name in a table where the signature is what the image declares."""
+    table: Mapping[str, tuple[str, Callable[[Width], ImportFunction]]],
+    name: str,
+    kind: FunctionType,
+    finish: Finish | None = None,
+) -> Answer | None:
+    """Return the answer of a name in a table where the signature is what the image declares."""
     signature, make = table.get(name, ("", _exit))
     declared = "".join(_LETTERS[param] for param in kind.params) + ">" + "".join(_LETTERS[one] for one in kind.results)
     for letter, width in WIDTHS.items():
         if signature and signature.replace("p", letter) == declared:
-            return make(width)
+            return answer_of(name, make(width), width.bytes, finish)
     return None
 
 

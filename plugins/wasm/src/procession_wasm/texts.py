@@ -57,7 +57,7 @@ def _stack_holds(instance: Instance, pointer: str, size: int) -> bool:
     if any(shape.function(name) != kind for name, kind in wanted.items()):
         return False
     (free,) = instance.call(STACK_FREE)
-    return size <= free // 2
+    return bool(size <= free // 2)
 
 
 def _allocated(instance: Instance, allocator: str, texts: Sequence[bytes]) -> list[int | float]:

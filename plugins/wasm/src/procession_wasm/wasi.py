@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from procession.messages import Message
 from procession.roles import NOT_HANDLED, FunctionType, Guest, ImportFunction, NotHandled, Ok, PureStage, Verdict
 from procession.schedules import Assignment
 from procession_wasm import syscalls, system
+from procession_wasm.natives import CAPTURED, STREAMS, VECTORS, Answer, constant
 from procession_wasm.stage import AFTER_CALL
 from procession_wasm.system import Width
-
-CAPTURED = 1 << 20  # bytes a slot of stdout, and of stderr; the rest counts as written and is not kept
-VECTORS = 1024  # of one fd_write
-STREAMS = {1: "stdout", 2: "stderr"}
 
 _WASI_MODULES = ("wasi_snapshot_preview1", "wasi_unstable")
 _FILES = {
@@ -52,7 +51,7 @@ class WasiStage(PureStage):
         """Forget what the slot has written."""
         self._captured = {}
 
-    def answer(self, module: str, name: str, kind: FunctionType) -> ImportFunction | NotHandled:
+    def answer(self, module: str, name: str, kind: FunctionType) -> Answer | NotHandled:
         """Answer a system call that is known, with the signature that it has."""
         if module in _WASI_MODULES:
             found = self._write(kind) if name == "fd_write" else system.fitting(system.WASI, name, kind)
@@ -61,8 +60,8 @@ class WasiStage(PureStage):
             return system.fitting(system.ENV, name, kind) or _constant(syscalls.ENV.get(name), kind)
         return NOT_HANDLED
 
-    def _write(self, kind: FunctionType) -> ImportFunction | None:
-        return system.fitting({"fd_write": ("ippp>i", self._writer)}, "fd_write", kind)
+    def _write(self, kind: FunctionType) -> Answer | None:
+        return system.fitting({"fd_write": ("ippp>i", self._writer)}, "fd_write", kind, with_streams)
 
     def _writer(self, width: Width) -> ImportFunction:
         def fd_write(guest: Guest, descriptor: int, vectors: int, count: int, written: int) -> int:
@@ -87,17 +86,21 @@ class WasiStage(PureStage):
         stream += guest.read(*piece)[: CAPTURED - len(stream)]
 
     def _with_streams(self, state: Message) -> Message:
-        for descriptor, content in self._captured.items():
-            state = state.put(f"vfs/dev/{STREAMS[descriptor]}", _text_or_bytes(bytes(content)))
-        self._captured = {}
-        return state
+        captured, self._captured = self._captured, {}
+        return with_streams(state, {descriptor: bytes(content) for descriptor, content in captured.items()})
 
 
-def _constant(number: int | None, kind: FunctionType) -> ImportFunction | NotHandled:
+def with_streams(state: Message, streams: Mapping[int, bytes]) -> Message:
+    """Return a state with what the guest wrote in its slot, by descriptor."""
+    for descriptor, content in streams.items():
+        state = state.put(f"vfs/dev/{STREAMS[descriptor]}", _text_or_bytes(content))
+    return state
+
+
+def _constant(number: int | None, kind: FunctionType) -> Answer | NotHandled:
     if number is None or kind.results not in ((), ("i32",)):
         return NOT_HANDLED
-    answer = number if kind.results else None
-    return lambda guest, *arguments: answer
+    return constant(number if kind.results else None)
 
 
 def _text_or_bytes(content: bytes) -> str | bytes:

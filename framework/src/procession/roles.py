@@ -280,9 +280,6 @@ class Cache(Protocol):
     def latest(self, process: str, at_or_below: int | None, *, with_snapshot: bool) -> Record | None:
         """Return the newest record at or below a slot, by index, passing over damaged ones."""
 
-    def find(self, process: str, message_id: str) -> int | None:
-        """Return the first computed slot that holds a message."""
-
     def get_blob(self, digest: bytes) -> bytes:
         """Return a blob; CacheError (kind ``missing`` or ``damaged``)."""
 

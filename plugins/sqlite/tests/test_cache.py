@@ -223,10 +223,27 @@ def test_foreign_database_is_refused_untouched(open_cache: Open, tmp_path: Path,
 def test_newer_schema_is_refused(open_cache: Open, raw: apsw.Connection) -> None:
     """A file of a newer version is refused with what to do."""
     open_cache().close()
-    raw.pragma("user_version", 2)
+    raw.pragma("user_version", 3)
     with pytest.raises(CacheError, match="install") as refused:
         open_cache()
     assert "newer-schema" == refused.value.kind
+
+
+def test_file_of_version_1_is_taken_over(open_cache: Open, raw: apsw.Connection) -> None:
+    """A file with an index of messages is read as it is, and loses that index when it is written to."""
+    first = open_cache()
+    first.put(batch(record(1), record(2)))
+    first.close()
+    raw.execute("".join(f"CREATE TABLE names{tier} (name BLOB PRIMARY KEY, place INTEGER);" for tier in range(3)))
+    raw.pragma("user_version", 1)
+    assert record(2) == open_cache(read_only=True).get(PROCESS, 2)
+    second = open_cache()
+    second.put(batch(record(3)))
+    assert [record(slot) for slot in (1, 2, 3)] == [second.get(PROCESS, slot) for slot in (1, 2, 3)]
+    assert (0, 2) == (
+        raw.execute("SELECT count(*) FROM sqlite_schema WHERE name GLOB 'names*'").get,
+        raw.pragma("user_version"),
+    )
 
 
 def test_locked_file_is_refused_at_once(open_cache: Open, raw: apsw.Connection) -> None:
@@ -282,7 +299,6 @@ def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
             continue
         seen |= {_read(partial(damaged.get, PROCESS, item.slot), item) for item in records}
         seen |= {_read(partial(damaged.get_blob, digest(blob)), blob) for blob in blobs}
-        seen |= {_read(partial(damaged.find, PROCESS, item.message_id), item.slot) for item in records}
         for item in records:
             newest = partial(damaged.latest, PROCESS, item.slot, with_snapshot=False)
             seen.add(_read(newest, *records[: item.slot + 1]))
@@ -539,12 +555,11 @@ def test_full_sync_is_set(open_cache: Open) -> None:
 
 
 def test_undecodable_text_is_damage(open_cache: Open, raw: apsw.Connection) -> None:
-    """Text that is none any more is a damaged record, and no message is found by it."""
+    """Text that is none any more is a damaged record."""
     cache = open_cache()
     cache.put(batch(record(1)))
     raw.execute("UPDATE records SET message_id = CAST(x'ff' AS TEXT)")
     with pytest.raises(CacheError):
         cache.get(PROCESS, 1)
-    assert cache.find(PROCESS, record(1).message_id) is None
     with pytest.raises(CacheError):
         record_of(PROCESS, (1, b"\xff", b"", b"", b"", 1, b"", b"", None, b""))

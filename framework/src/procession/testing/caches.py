@@ -152,11 +152,10 @@ class CacheContract:
         assert expected == open_cache().get(PROCESS, 7)
 
     def test_what_is_not_there_is_none(self, open_cache: OpenCache) -> None:
-        """A slot, message or process without a record is None, not an error."""
+        """A slot or process without a record is None, not an error."""
         cache = open_cache()
         cache.put(batch(record(1)))
         assert [None, None] == [cache.get(PROCESS, 2), cache.get(OTHER, 1)]
-        assert [None, None] == [cache.find(PROCESS, hash_id(b"x")), cache.find(OTHER, record(1).message_id)]
         assert cache.latest(OTHER, None, with_snapshot=False) is None
 
     def test_record_is_replaced(self, open_cache: OpenCache) -> None:
@@ -231,14 +230,6 @@ class CacheContract:
         assert all(cache.get(OTHER, slot) for slot in range(6))
         cache.put(batch(record(3)))
         assert record(3) == cache.get(PROCESS, 3)
-
-    def test_find_gives_the_first_slot(self, open_cache: OpenCache) -> None:
-        """A message is found at the lowest slot that holds it, whatever the order of writing."""
-        cache = open_cache()
-        twice = hash_id(b"twice")
-        cache.put(batch(record(8, message_id=twice), record(5)))
-        cache.put(batch(record(3, message_id=twice), record(4, message_id=twice)))
-        assert [3, 5] == [cache.find(PROCESS, message) for message in (twice, record(5).message_id)]
 
     # -- blobs
 

@@ -125,15 +125,6 @@ class MemoryCache:
         found = [record for record in found if record.snapshot is not None or not with_snapshot]
         return max(found, key=lambda record: record.slot, default=None)
 
-    def find(self, process: str, message_id: str) -> int | None:
-        """Return the first computed slot that holds a message."""
-        slots = [
-            slot
-            for (owner, slot), record in self.records.items()
-            if (owner, record.message_id) == (process, message_id)
-        ]
-        return min(slots, default=None)
-
     def get_blob(self, digest: bytes) -> bytes:
         """Return a blob."""
         if digest not in self.blobs:

@@ -18,7 +18,7 @@ from procession.roles import Site
 from procession_sqlite.files import Readers, is_corruption, translated
 from procession_sqlite.folders import BlobFolder, damaged_blob
 from procession_sqlite.newest import Newest
-from procession_sqlite.records import COLUMNS, SLOTS, name_of, record_of
+from procession_sqlite.records import COLUMNS, SLOTS, record_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 from procession_sqlite.writes import Writes
 
@@ -83,7 +83,6 @@ class SqliteCache:
         self._path = site.data / options.path
         self._large = options.large_blob
         self._digests = Tiers("digests")
-        self._names = Tiers("names")
         self._newest = Newest()
         self._synchronous = SYNCHRONOUS[options.sync]
         self._renewing = threading.Lock()
@@ -133,16 +132,6 @@ class SqliteCache:
             top = SLOTS - 1 if at_or_below is None else min(at_or_below, SLOTS - 1)
             places = range(key * SLOTS, key * SLOTS + top + 1)
             return self._newest.find(db, process, places, with_snapshot=with_snapshot)
-
-    @_healing
-    def find(self, process: str, message_id: str) -> int | None:
-        """Return the first computed slot that holds a message."""
-        with self._readers.lent() as db:
-            place = self._names.find(db, name_of(process, message_id))
-            if place is None:
-                return None
-            held = db.execute("SELECT CAST(message_id AS BLOB) FROM records WHERE place = ?", (place,)).get
-        return place % SLOTS if held == message_id.encode() else None
 
     @_healing
     def get_blob(self, digest: bytes) -> bytes:

@@ -16,10 +16,10 @@ import apsw
 
 from procession.errors import CacheError
 from procession.folders import NO_ROOM, sync_folder
-from procession_sqlite.tiers import Tiers
+from procession_sqlite.tiers import TIERS, Tiers
 
 APPLICATION = 0x50724361  # "PrCa", in the file's header
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had an index of messages
 PATIENCE = 0.1  # seconds for another program to let go of the file
 CHECKPOINT_PAGES = 4_000  # of the write-ahead log: 16 MiB
 IDLE_READERS = 8  # connections that wait for the next read
@@ -35,7 +35,8 @@ _SCHEMA = (
     "CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL;"
     "CREATE INDEX uses ON records (snapshot) WHERE snapshot IS NOT NULL;"
     "CREATE TABLE blobs (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
-) + "".join(Tiers(table).schema for table in ("names", "digests"))
+) + Tiers("digests").schema
+_FROM_1 = "".join(f"DROP TABLE names{tier};" for tier in TIERS)
 
 _RECURRING = ("processes", "fingerprints", "snapshots")
 _CORRUPT = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)  # the last: a schema that is not what we wrote
@@ -67,7 +68,7 @@ def open_reading(path: Path) -> apsw.Connection:
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     with _closed_on_error(path, db):
         db.set_busy_timeout(int(PATIENCE * 1000))
-        if not _is_ours(db, path):
+        if not _version(db, path):
             raise _missing(path)
     return db
 
@@ -188,17 +189,21 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
     db = apsw.Connection(str(path))
     with _closed_on_error(path, db):
         db.set_busy_timeout(int(PATIENCE * 1000))
-        _is_ours(db, path)  # before anything in it is changed
+        _version(db, path)  # before anything in it is changed
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", synchronous)
         db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         db.pragma("temp_store", 2)  # in memory: another disk that is full is none of its business
         db.execute("BEGIN IMMEDIATE")  # says at once whether another program holds the file
-        if _is_ours(db, path):
+        version = _version(db, path)
+        if version:
             _check_keys(db)
         else:
             db.execute(_SCHEMA)
             db.pragma("application_id", APPLICATION)
+        if version == 1:
+            db.execute(_FROM_1)
+        if version != SCHEMA_VERSION:
             db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
     return db
@@ -229,20 +234,20 @@ def _check_keys(db: apsw.Connection) -> None:
             raise apsw.CorruptError(f"{table}: {found[0][0]}")
 
 
-def _is_ours(db: apsw.Connection, path: Path) -> bool:
-    """Tell whether the file holds a cache; False for an empty one, an error for any other."""
+def _version(db: apsw.Connection, path: Path) -> int:
+    """Return the version of the cache in a file; 0 for an empty file, an error for one that is not ours."""
     is_empty = not db.execute("SELECT count(*) FROM sqlite_schema").get
     if db.pragma("application_id") == APPLICATION:
-        version = db.pragma("user_version")
-        if version != SCHEMA_VERSION:
-            what = f"written as version {version}, this reads version {SCHEMA_VERSION}"
+        version: int = db.pragma("user_version")
+        if not 1 <= version <= SCHEMA_VERSION:
+            what = f"written as version {version}, this reads versions 1 to {SCHEMA_VERSION}"
             remedy = "install the procession-sqlite that wrote it, or remove it"
             raise CacheError(what, where=str(path), remedy=remedy, kind="newer-schema")
-        return True
+        return version
     if not is_empty:
         remedy = "name another file in the cache's options"
         raise CacheError("not a cache of ours", where=str(path), remedy=remedy, kind="foreign")
-    return False
+    return 0
 
 
 def _missing(path: Path) -> CacheError:

@@ -14,7 +14,6 @@ from typing import Any
 
 from procession.errors import CacheError
 from procession.results import Record
-from procession_sqlite.tiers import NAME_BYTES
 
 SLOTS = 1 << 32  # a process can have
 SNAPSHOT = 8  # of the columns
@@ -30,11 +29,15 @@ COLUMNS = (
 
 def seal_of(record: Record) -> bytes:
     """Return the hash over every field of a record."""
+    process, message_id, fingerprint = record.process.encode(), record.message_id.encode(), record.fingerprint.encode()
+    chain, state, digest, root = record.chain, record.state, record.state_digest, record.live_root
     snapshot = b"-" if record.snapshot is None else b"+" + record.snapshot
-    texts = [text.encode() for text in (record.process, record.message_id, record.fingerprint)]
-    parts = [*texts, record.chain, record.state, record.state_digest, record.live_root, snapshot]
-    lengths = " ".join([str(len(part)) for part in parts])
-    return sha256(b"".join([f"{record.slot} {record.complete:d} {lengths} ".encode(), *parts])).digest()
+    lengths = (
+        f"{len(process)} {len(message_id)} {len(fingerprint)} {len(chain)} {len(state)} {len(digest)}"
+        f" {len(root)} {len(snapshot)}"
+    )
+    head = f"{record.slot} {record.complete:d} {lengths} ".encode()
+    return sha256(b"".join((head, process, message_id, fingerprint, chain, state, digest, root, snapshot))).digest()
 
 
 def record_of(process: str, row: tuple[Any, ...]) -> Record:
@@ -60,11 +63,6 @@ def record_of(process: str, row: tuple[Any, ...]) -> Record:
     if seal_of(record) != seal:
         raise damaged(process, place % SLOTS)
     return record
-
-
-def name_of(process: str, message_id: str) -> bytes:
-    """Return the name under which a message of a process is indexed."""
-    return sha256(f"{process} {message_id}".encode("utf-8", "surrogatepass")).digest()[:NAME_BYTES]
 
 
 def damaged(process: str, slot: int) -> CacheError:

@@ -13,7 +13,7 @@ import attrs
 from procession.errors import CacheError
 from procession.results import Record
 from procession_sqlite.files import closed, open_writing, translated
-from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, name_of, record_of, seal_of
+from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, record_of, seal_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 
 KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
@@ -41,7 +41,6 @@ class Writes:
         self._closed = False
         self._version = -1  # of the file, as SQLite counts the commits of others
         self._keys: dict[tuple[str, str | bytes], int] = {}
-        self._names = Tiers("names")
         self._digests = Tiers("digests")
 
     @contextmanager
@@ -78,11 +77,8 @@ class Writes:
     # -- inside a transaction
 
     def put_records(self, records: Sequence[Record]) -> None:
-        """Write records and index their messages."""
-        rows = [self._row(record) for record in records]
-        names = [name_of(record.process, record.message_id) for record in records]
-        self._db.executemany(_RECORD, rows)
-        self._names.add(self._db, [(name, row[0]) for name, row in zip(names, rows, strict=True)])
+        """Write records."""
+        self._db.executemany(_RECORD, [self._row(record) for record in records])
 
     def put_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
         """Write blobs, those that are there already in their place."""
@@ -126,7 +122,6 @@ class Writes:
     def _refresh(self, version: int) -> None:
         if version != self._version or len(self._keys) > KEYS_KEPT:
             self._keys.clear()
-            self._names.refresh(self._db)
             self._digests.refresh(self._db)
             self._version = version
 

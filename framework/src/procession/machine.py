@@ -50,7 +50,7 @@ def transition(stage: Stage, state: Message, assignment: Assignment, policy: Pol
     halted = state.get("halted")
     if halted is not None:
         return _while_halted(state, assignment, policy)
-    verdict = _run(stage, state.with_rows({"results": REMOVED}), assignment)
+    verdict = _run(stage, state.without("results"), assignment)
     if isinstance(verdict, Fail):
         stage.rollback(assignment.slot)
         return _failed(state, assignment, verdict, policy)
@@ -68,11 +68,7 @@ def _run(stage: Stage, state: Message, assignment: Assignment) -> Verdict:
 
 
 def _state_of(verdict: Verdict, stage: Stage, assignment: Assignment) -> Message:
-    match verdict:
-        case Ok(state) | Skip(state):
-            return state
-        case strange:
-            _refuse(strange, stage, assignment)
+    return verdict.state if isinstance(verdict, Ok | Skip) else _refuse(verdict, stage, assignment)
 
 
 def _refuse(strange: object, stage: Stage, assignment: Assignment) -> NoReturn:

@@ -29,7 +29,6 @@ Value: TypeAlias = "bytes | str | int | float | bool | tuple[Value, ...] | Messa
 
 _PRIVATE = re.compile(r"priv(ate)?($|[._/-])")
 _UPPER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
-_PLAIN_TYPES = frozenset({bytes, bool, float, type(None)})
 
 
 class Atom(Enum):
@@ -91,8 +90,8 @@ class Message(Node, Mapping[str, Any]):
     def of_rows(cls, rows: Table | None, private: Rows | None = None) -> Message:
         """Return a message of rows that are frozen and in canonical order already."""
         message = cls.__new__(cls)
-        Node.__init__(message)
-        message._read = None
+        message._encoded = message._digest = message._read = message.saved_in = None
+        message.clean = False
         message._private = private or {}
         message._rows = rows
         return message
@@ -151,9 +150,7 @@ class Message(Node, Mapping[str, Any]):
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        if isinstance(key, bool) or not isinstance(key, str | int):
-            return False
-        return self.get(key, REMOVED) is not REMOVED
+        return isinstance(key, str | int) and not isinstance(key, bool) and self.get(key, REMOVED) is not REMOVED
 
     def items(self) -> ItemsView[str, Any]:
         """Return the rows in canonical order, a trie walked once."""
@@ -198,7 +195,9 @@ class Message(Node, Mapping[str, Any]):
 
     def with_rows(self, rows: Rows) -> Message:
         """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
-        return Message.of_rows(tries.replaced(self.table, rows), self._private)
+        message = Message.of_rows(tries.replaced(self.table, rows), self._private)
+        message.clean = self.clean and all(map(tries.is_clean, rows.values()))
+        return message
 
     def public(self) -> Message:
         """Return this message without its private rows, nor any below; what was clean once is not looked at again."""
@@ -321,7 +320,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isascii() else checked_text(value)
-    if kind in _PLAIN_TYPES or isinstance(value, Node):
+    if kind is bytes or kind is bool or value is None or isinstance(value, Node):
         return value
     if isinstance(value, int):
         return checked_integer(value)
@@ -335,7 +334,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return checked_text(str.__str__(value))
     if isinstance(value, float):
-        return float(value)
+        return float(value) if value == value else float("nan")  # whatever its bits were
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise not_a_value(f"{kind.__name__} is no value of a message")

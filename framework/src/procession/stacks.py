@@ -193,15 +193,13 @@ class Stack:
 
     def _through(self, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
         for bound in self.stages:
-            match self._ask(bound, state, assignment, pass_number):
-                case Ok(after):
-                    state = after
-                case NotHandled():
-                    pass
-                case Fail() as failure:
-                    return _located(failure, bound, pass_number)
-                case Skip() | Pass() as ending:
-                    return ending
+            verdict = self._ask(bound, state, assignment, pass_number)
+            if isinstance(verdict, Ok):
+                state = verdict.state
+            elif isinstance(verdict, Fail):
+                return _located(verdict, bound, pass_number)
+            elif isinstance(verdict, Skip | Pass):
+                return verdict
         return Ok(state)
 
     # -- map
@@ -231,6 +229,8 @@ class Stack:
                 verdict = bound.stage.init(state, assignment)
         except Exception as error:
             raise _host_failure(error, bound, ComputeError, _asked(assignment, pass_number)) from error
+        if isinstance(verdict, Ok) and isinstance(verdict.state, Message):
+            return verdict
         if not _is_verdict(verdict, begun=pass_number > 0):
             strange = PluginError(f"{said(verdict)} is no verdict", remedy=_VERDICTS)
             raise _host_failure(strange, bound, PluginError, _asked(assignment, pass_number))
@@ -331,7 +331,7 @@ def _located(failure: Fail, bound: Bound, pass_number: int) -> Fail:
 
 def _is_verdict(verdict: object, *, begun: bool) -> bool:
     match verdict:
-        case Ok(state=Message()) | NotHandled():
+        case NotHandled():
             return True
         case Skip(state=Message()) | Pass(state=Message()):
             return begun

@@ -23,6 +23,8 @@ FLAT_LIMIT = 64  # rows of a message that is one flat map
 LEAF_LIMIT = 32  # rows of a leaf below a branch
 WIDTH = 16  # children of a branch: four bits of the key's hash a level
 
+PLAIN = frozenset({str, bytes, int, bool, float, type(None)})  # types of values that hold no other
+
 Rows = dict[str, Any]
 REMOVED = object()  # as a new value: the row goes
 
@@ -155,6 +157,8 @@ def nodes_in(values: Iterable[Any]) -> list[Node]:
     """Return the nodes among values, lists looked through."""
     found: list[Node] = []
     for value in values:
+        if type(value) in PLAIN:
+            continue
         if isinstance(value, Node):
             found.append(value)
         elif isinstance(value, tuple):
@@ -223,7 +227,8 @@ def cleaned(table: Table, clean: Callable[[Any], Any]) -> Table:
     """Return a table with its values cleaned; what had nothing to clean stays the same object."""
     if isinstance(table, Branch):
         return _cleaned_branch(table, clean)
-    changed = {key: after for key, value in table.items() if (after := clean(value)) is not value}
+    found = [(key, value) for key, value in table.items() if type(value) not in PLAIN]
+    changed = {key: after for key, value in found if (after := clean(value)) is not value}
     return {**table, **changed} if changed else table
 
 
@@ -252,6 +257,11 @@ def nibble(key: str, depth: int) -> int:
     """Return the four bits of the key's hash that choose a child at a depth."""
     byte = sha256(key.encode()).digest()[depth >> 1]
     return byte & 15 if depth & 1 else byte >> 4
+
+
+def is_clean(value: Any) -> bool:
+    """Tell whether a new value of a row is known to hold no private row."""
+    return type(value) in PLAIN or value is REMOVED or (isinstance(value, Node) and value.clean)
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

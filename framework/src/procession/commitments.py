@@ -33,7 +33,7 @@ def signed(message: Message) -> dict[str, Message]:
 
 def message_id(message: Message) -> str:
     """Return the id a message is known by: its signer's, else its content id."""
-    ids = [key for key in signed(message) if is_id(key)]
+    ids = [key for key in signed(message) if is_id(key)] if KEY in message else []
     if len(ids) < 2:
         return ids[0] if ids else message.id
     total = sum(int.from_bytes(from_id(key)) for key in ids)

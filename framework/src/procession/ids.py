@@ -9,10 +9,12 @@ Rules
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from hashlib import sha256
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 
 
@@ -32,7 +34,7 @@ def keeps_case(text: str) -> bool:
 
 def to_id(digest: bytes) -> str:
     """Return the 43-character form of 32 bytes."""
-    return urlsafe_b64encode(digest)[:43].decode("ascii")
+    return b2a_base64(digest, newline=False)[:43].translate(_URL_SAFE).decode("ascii")
 
 
 def from_id(text: str) -> bytes:

@@ -16,6 +16,7 @@ from procession.errors import RequestError
 from procession.messages import Message, encode
 from procession.roles import CommitmentScheme, Scheduler
 from procession.schedules import Submission
+from procession.tries import PLAIN
 
 MESSAGE_LIMIT = 16 << 20  # bytes of one message
 
@@ -25,12 +26,14 @@ def submission_of(message: Mapping[str, Any], schemes: Mapping[str, CommitmentSc
     if not isinstance(message, Mapping):
         raise _refused(f"{type(message).__name__} is no message", "give a map of keys and values", "message")
     offered = (message if isinstance(message, Message) else Message(message)).public()
-    return bounded(Submission(offered, message_id(offered), recognised_by=_verified(offered, schemes)))
+    return bounded(Submission(offered, message_id(offered), _verified(offered, schemes)))
 
 
 def bounded(submission: Submission) -> Submission:
     """Return a submission whose message can be kept and read again. RequestError if it is too large or too deep."""
-    size = len(encode(submission.message))
+    message = submission.message
+    flat = type(message.table) is dict and PLAIN.issuperset(map(type, message.table.values()))
+    size = len(message.encoded if flat else encode(message))
     if size > MESSAGE_LIMIT:
         raise _refused(f"a message of {size} bytes", f"at most {MESSAGE_LIMIT} are taken", "too-large")
     return submission

@@ -168,7 +168,9 @@ class Kernel:
 
     def schedule(self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
         """Add a message; it is on disk when this returns."""
-        submission = attrs.evolve(self._submission(message), idempotency_key=idempotency_key)
+        submission = self._submission(message)
+        if idempotency_key is not None:
+            submission = attrs.evolve(submission, idempotency_key=idempotency_key)
         return self._assign(self._host.checked(process), process, [submission])[0]
 
     def schedule_many(

@@ -20,7 +20,7 @@ from procession import canonical, tries
 from procession.canonical import MAX_DEPTH, checked_integer, dumps, loads, not_a_value, refusal
 from procession.errors import RequestError
 from procession.ids import keeps_case, to_id
-from procession.tries import REMOVED, Branch, Node, Rows, Table, table_of
+from procession.tries import PLAIN, REMOVED, Branch, Node, Rows, Table, table_of
 
 FLAT_LIMIT = tries.FLAT_LIMIT
 MAX_BITS = canonical.MAX_BITS
@@ -81,10 +81,10 @@ class Message(Node, Mapping[str, Any]):
 
     def __init__(self, rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
-        public, private = frozen_rows(rows)
+        public, self._private = frozen_rows(rows)
         self._read: Callable[[bytes], Table] | None = None
-        self._private: Rows = private
         self._rows: Table | None = table_of(public)
+        self.clean = not self._private and PLAIN.issuperset(map(type, public.values()))
 
     @classmethod
     def of_rows(cls, rows: Table | None, private: Rows | None = None) -> Message:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 import attrs
+import cbor2
 
 from procession.errors import ScheduleError
 from procession.ids import to_id
@@ -113,14 +114,14 @@ def next_assignment(process: str, head: Head | None, submission: Submission, tic
     return _chained(process, head, submission, tick)
 
 
-def chain_value(before: bytes, assignment_fields: Message) -> bytes:
-    """Return the chain after an assignment of these fields."""
-    return sha256(before + assignment_fields.encoded).digest()
+def chain_value(before: bytes, fields: bytes) -> bytes:
+    """Return the chain after an assignment of these fields, as ``fields_of`` gives them."""
+    return sha256(before + fields).digest()
 
 
-def fields_of(process: str, slot: int, tick: Tick, *, path: str, message_id: str) -> Message:
-    """Return what the chain covers of an assignment."""
-    return Message.of_rows(
+def fields_of(process: str, slot: int, tick: Tick, *, path: str, message_id: str) -> bytes:
+    """Return the canonical bytes of what the chain covers of an assignment."""
+    return cbor2.dumps(  # in canonical order, and nothing that holds another
         {
             "path": path,
             "slot": slot,

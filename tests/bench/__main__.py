@@ -1,55 +1,70 @@
-"""Benchmarks: ours and the peer side by side in one run, interleaved; medians, spread, ratios, and no assertion."""
+"""Benchmarks: ours and the peers side by side in one run, in turns; medians, spread, ratios, and no assertion."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path[0] = str(Path(__file__).parents[1])
 
-from guests import GUEST_ROWS
-from measuring import Row, machine, rounds
-from ours import AOS_ROWS, KERNEL_ROWS
-from peers import PEER_ROWS
+from bench.charts import draw
+from bench.heading import heading
+from bench.measuring import FULL, PLANS, Plan
+from bench.report import Facts, claims, group_lines, markdown, text, write_page
+from bench.rows import GROUPS
 
 
 def main() -> None:
-    """Run all rows for some rounds and print them."""
-    parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each row is measured (3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="how much each round measures (1.0)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--only", default="", help="measure only the rows with this text in their name")
-    options = parser.parse_args()
-    every = [*PEER_ROWS, *KERNEL_ROWS, *AOS_ROWS, *GUEST_ROWS]
-    rows = [row for row in every if options.only in row.name]
-    print(f"{machine()}; {options.rounds} rounds, interleaved; median (lowest..highest)\n")
-    measured = rounds(rows, options.rounds, options.scale)
-    for row in rows:
-        print(line(row, measured[row.name], measured))
+    """Measure all groups, or those asked for, and tell what came out."""
+    options = _parser().parse_args()
+    groups = [group for group in GROUPS if options.only in group.name]
+    if options.read:
+        facts: Facts = json.loads(options.read.read_text("utf-8"))
+        print("\n".join(text(facts, groups)))
+    else:
+        facts = _measured(PLANS[options.plan], options)
     if options.json:
-        figures = {row.name: {"unit": row.unit, "values": measured[row.name]} for row in rows}
-        facts = {"machine": machine(), "python": platform.python_version(), "rows": figures}
-        options.json.write_text(json.dumps(facts, indent=2))
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({**facts, "claims": claims(facts, GROUPS)}, indent=1), "utf-8")
+        print(f"\nthe figures: {options.json}")
+    if options.charts:
+        print("\n".join(draw(facts, options.charts)))
+    if options.markdown:
+        print(markdown(facts, groups))
+    if options.page:
+        write_page(options.page, facts, groups)
 
 
-def line(row: Row, values: list[float], measured: dict[str, list[float]]) -> str:
-    """Return one row as text, with its ratio to the peer measured in the same run."""
-    if not values:
-        return f"{row.name:<58} not measured: {row.absent}"
-    middle = median(values)
-    ratio = ""
-    if row.peer and measured.get(row.peer):
-        ratio = f"   {middle / median(measured[row.peer]):.2f} x {row.peer}"
-    return f"{row.name:<58} {middle:>12,.1f} {row.unit:<9} ({min(values):,.1f}..{max(values):,.1f}){ratio}"
+def _measured(plan: Plan, options: argparse.Namespace) -> Facts:
+    facts: dict[str, Any] = {"plan": plan.name, "groups": {}}
+    with tempfile.TemporaryDirectory(prefix="procession-bench-", dir=options.folder) as place:
+        facts["heading"] = heading(Path(place), plan)
+        print("\n".join(facts["heading"]))
+        for number, group in enumerate(GROUPS):
+            if options.only in group.name:
+                folder = Path(place) / str(number)
+                folder.mkdir()
+                facts["groups"][group.name] = figures = group.measured(folder, plan)
+                print("\n".join(group_lines(figures, group)), flush=True)
+    return facts
 
 
-def median(values: list[float]) -> float:
-    """Return the middle value."""
-    return sorted(values)[len(values) // 2]
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
+    add = parser.add_argument
+    add("--plan", choices=list(PLANS), default=FULL.name, help="how much is measured: the same rows, of other sizes")
+    add("--only", default="", help="measure only the groups with this text in their name")
+    add("--folder", type=Path, help="where the files go that are measured; on the disk that is meant")
+    add("--json", type=Path, help="write all figures to this file")
+    add("--charts", type=Path, help="draw the charts into this folder")
+    add("--markdown", action="store_true", help="print the block for the page on benchmarks")
+    add("--page", type=Path, help="put that block into a page, between its marks")
+    add("--from", dest="read", type=Path, help="measure nothing; tell of the figures in this file")
+    return parser
 
 
 if __name__ == "__main__":

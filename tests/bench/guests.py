@@ -1,16 +1,26 @@
-"""Guests: what a message costs that fails, beside one that does not, in the same process."""
+"""Guests: AOS and a ledger in WASM, warm and stored, good messages beside those that fail."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
-from measuring import Row
-from ours import aos_file, why_no_aos
+import attrs
 
-from procession import Kernel
+from aos.module import MissingModuleError, aos_module
+from bench.measuring import Claim, Group, Measure, Subject, cost, itself, why_no
+from procession import Kernel, Process
+
+AT_ONCE = 25  # messages that are scheduled, apart from what is measured
+COLD_SLOTS = 60  # of the stored process that is opened
+KIND = "results/error/kind"
+FINE, TRAPPED, TWO = (KIND, "ok"), (KIND, "trap"), ("results/data", "2")  # how messages end
 
 LEDGER = """(module
   (memory 16)
@@ -28,61 +38,163 @@ LEDGER = """(module
     (i64.store (call $place (local.get $from)) (i64.sub (i64.load (call $place (local.get $from))) (local.get $amount)))
     (global.set $stack (i32.add (global.get $stack) (i32.const 64)))))"""
 
-
-def ledger_good(folder: Path, scale: float) -> float:
-    """Transfers that a ledger in WASM makes: messages a second."""
-    return _ledger(folder, scale, amount=1)
-
-
-def ledger_poison(folder: Path, scale: float) -> float:
-    """Transfers on which the ledger traps, having written already: messages a second."""
-    return _ledger(folder, scale, amount=1_000_000_000)
+AOS_DEFINITION: dict[str, Any] = {
+    "execution-device": "stack@1.0",
+    "device-stack": ["wasi@1.0", "json-iface@1.0", "wasm-64@1.0", "patch@1.0", "multipass@1.0"],
+    "passes": 2,
+    "output-prefix": "wasm",
+    "patch-from": "/results/outbox",
+}
 
 
-def aos_good(folder: Path, scale: float) -> float:
-    """AOS evaluates `1 + 1`: messages a second."""
-    return _aos(folder, scale, "1 + 1")
+@attrs.frozen
+class Image:
+    """Hold an AOS image and how it is fetched."""
+
+    name: str
+    fetch: Callable[[], Path]
+    keys: Mapping[str, str]  # of the definition
+    sender: Mapping[str, str]  # keys of each message
+
+    def evaluating(self, code: str) -> Mapping[str, str]:
+        """Return a message that evaluates Lua."""
+        return {"action": "Eval", "data": code, **self.sender}
+
+    def absent_or(self, module: str) -> Callable[[], str]:
+        """Return what says why it is not here, or a module with which to measure it."""
+        return lambda: self.absent() or why_no(module)()
+
+    def absent(self) -> str:
+        """Say why it is not here, or nothing."""
+        try:
+            self.fetch()
+        except (MissingModuleError, OSError, SubprocessError) as error:
+            return str(error)
+        return ""
 
 
-def aos_poison(folder: Path, scale: float) -> float:
-    """AOS leaves by `os.exit()`, a trap: messages a second."""
-    return _aos(folder, scale, "os.exit(1)")
+IMAGES = (Image("AOS 2.0.6", aos_module, {"name": "bench"}, {}),)
 
 
-def _ledger(folder: Path, scale: float, *, amount: int) -> float:
+def aos_file(folder: Path, image: Image) -> Path:
+    """Write the definition of AOS into a folder."""
+    file = folder / "aos.toml"
+    rows = {**AOS_DEFINITION, **image.keys, "image": str(image.fetch()), "random-seed": "bench"}
+    file.write_text("[process]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items()))
+    return file
+
+
+def ledger_file(folder: Path) -> Path:
+    """Write the definition of the ledger into a folder."""
     (folder / "ledger.wat").write_text(LEDGER)
     file = folder / "ledger.toml"
     file.write_text('[process]\ndevice-stack = [{ device = "wasm-64@1.0", image = "ledger.wat", fuel = 1_000_000 }]\n')
-    before = [{"function": "mint", "parameters": [account * 97, 100_000]} for account in range(1000)]
-    moves = [
-        {"function": "move", "parameters": [number % 1000 * 97, number * 31 % 1000 * 97, amount]}
-        for number in range(int(1000 * scale))
-    ]
-    return _rate(file, before, moves, "ok" if amount == 1 else "trap")
+    return file
 
 
-def _aos(folder: Path, scale: float, code: str) -> float:
-    messages = [{"action": "Eval", "data": code} for _ in range(int(60 * scale))]
-    return _rate(aos_file(folder), [{"action": "Eval", "data": "1"}], messages, "ok" if code == "1 + 1" else "trap")
+@attrs.frozen
+class Guest:
+    """Hold what is measured of a process: its file, what comes before, the messages, and how each is to end."""
 
+    file: Callable[[Path], Path]
+    before: Sequence[Mapping[str, Any]]
+    message: Callable[[int], Mapping[str, Any]]  # by its number
+    end: tuple[str, str]  # where in the state, and what stands there, "ok" for nothing
 
-def _rate(file: Path, before: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]], end: str) -> float:
-    with Kernel.open(file, data=file.parent / "data") as kernel:
-        process = kernel.spawn()
-        process.schedule_many(before)
-        process.now()
-        process.schedule_many(messages)
+    @contextmanager
+    def warm(self, folder: Path) -> Iterator[Measure]:
+        """Compute and store messages that are scheduled: microseconds each."""
+        with Kernel.open(self.file(folder), data=folder / "data") as kernel:
+            process = kernel.spawn()
+            process.schedule_many(self.before)
+            process.now()
+            yield partial(self._computing, process)
+
+    @contextmanager
+    def cold(self, folder: Path) -> Iterator[Measure]:
+        """Open a stored process and compute its next slot, compiled code being there: milliseconds."""
+        file, data = self.file(folder), folder / "data"
+        with Kernel.open(file, data=data) as kernel:
+            process = kernel.spawn()
+            process.schedule_many([*self.before, *map(self.message, range(COLD_SLOTS))])
+            process.now()
+        yield lambda seconds: self._opening(data)
+
+    def _computing(self, process: Process, seconds: float) -> float:
+        spent, done = 0.0, 0
+        while spent < seconds or not done:
+            process.schedule_many([self.message(done + index) for index in range(AT_ONCE)])
+            begun = time.perf_counter()
+            state = process.now()
+            spent += time.perf_counter() - begun
+            done += AT_ONCE
+            assert self.end[1] == state.at(self.end[0], "ok"), state.at("results")
+        return spent / done * 1e6
+
+    def _opening(self, data: Path) -> float:
         begun = time.perf_counter()
-        state = process.now()
-        seconds = time.perf_counter() - begun
-        assert end == state.at("results/error/kind", "ok"), state.at("results")
-        return len(messages) / seconds
+        with Kernel.open(data=data) as kernel:
+            process = kernel.process(kernel.processes()[0])
+            process.compute(process.schedule(self.message(0)).slot)
+            return (time.perf_counter() - begun) * 1e3
 
 
-GOOD, AOS_GOOD = "WASM ledger, stored: good messages", "AOS 2.0.6, stored: good messages"
-GUEST_ROWS = [
-    Row("WASM ledger, stored: good messages", "/s", ledger_good),
-    Row("WASM ledger, stored: poison messages", "/s", ledger_poison, GOOD),
-    Row("AOS 2.0.6, stored: good messages", "/s", aos_good, absent=why_no_aos()),
-    Row("AOS 2.0.6, stored: poison messages", "/s", aos_poison, AOS_GOOD, absent=why_no_aos()),
-]
+def ledger(amount: int, end: tuple[str, str]) -> Guest:
+    """Return a ledger whose messages move an amount; one that nobody has traps after it has written."""
+    mints = [{"function": "mint", "parameters": [account * 97, 100_000]} for account in range(1000)]
+
+    def move(number: int) -> Mapping[str, Any]:
+        return {"function": "move", "parameters": [number % 1000 * 97, number * 31 % 1000 * 97, amount]}
+
+    return Guest(ledger_file, mints, move, end)
+
+
+def aos(image: Image, code: str = "1 + 1", end: tuple[str, str] = TWO) -> Guest:
+    """Return an AOS process that evaluates some code."""
+    message = image.evaluating(code)
+    return Guest(partial(aos_file, image=image), [image.evaluating("1")], lambda number: message, end)
+
+
+def poisons(name: str, good: Guest, poison: Guest, absent: Callable[[], str] = str) -> Group:
+    """Return the group of messages that are good and of those that fail."""
+    fine = Subject(f"{name}: good messages", "us", good.warm, absent)
+    bad = Subject(f"{name}: poison messages", "us", poison.warm, absent)
+    claim = Claim(f"{name}: poison, beside good messages", (bad.name, fine.name))
+    return Group(f"{name}, stored: messages that fail", (fine, bad), (claim,), slices=0.5)
+
+
+def aos_groups(image: Image) -> Iterator[Group]:
+    """Yield what is measured of an AOS image: warm, cold, and its snapshots."""
+    name = image.name
+    bare, default = (
+        Subject(
+            f"{name}: bare wasmtime, {how}", "us", partial(_bare, image, metered=metered), image.absent_or("bench.bare")
+        )
+        for how, metered in (("fuel, epochs and NaN canonicalisation on", True), ("the default configuration", False))
+    )
+    stored = Subject(f"{name}: `1 + 1`, computed and stored", "us", aos(image).warm, image.absent)
+    beside = (
+        Claim(f"{name}: warm and stored, beside bare wasmtime", (stored.name, bare.name), most=1.3),
+        Claim(f"{name}: the same, beside the default configuration", (stored.name, default.name)),
+    )
+    yield Group(f"{name}, warm", (bare, default, stored), beside)
+    cold = Subject(f"{name}: a folder opened, to the next slot", "ms", aos(image).cold, image.absent)
+    yield Group(f"{name}, cold", (cold,), (Claim(f"{name}: cold start", (cold.name,), "ms", itself, most=30),))
+
+
+@contextmanager
+def _bare(image: Image, folder: Path, *, metered: bool) -> Iterator[Measure]:
+    """Evaluate by calls of the prepared image alone: microseconds each."""
+    from bench.bare import bare
+
+    message = image.evaluating("1 + 1")
+    with bare(image.fetch(), metered=metered) as evaluate:
+        evaluate(image.evaluating("1"))
+        yield cost(lambda: evaluate(message))
+
+
+GUESTS = (
+    *(group for image in IMAGES for group in aos_groups(image)),
+    poisons("WASM ledger", ledger(1, FINE), ledger(1_000_000_000, TRAPPED)),
+    *(poisons(image.name, aos(image), aos(image, "os.exit(1)", TRAPPED), image.absent) for image in IMAGES[:1]),
+)

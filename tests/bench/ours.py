@@ -1,194 +1,193 @@
-"""Ours: the trivial stack and AOS, through the kernel with its default devices, durable as a user has them."""
+"""Ours: the trivial stack through the kernel with its default devices, durable as a user has them."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import count, cycle
 from pathlib import Path
-from subprocess import SubprocessError
-from typing import Any
+from tempfile import mkdtemp
 
-from measuring import Row, folder_bytes
-from peers import ES_BATCH, ES_BYTES, ES_ONE, FDATASYNC
-
-from aos.module import MissingModuleError, aos_module
-from procession import Factory, Kernel, Ok, Process, PureStage, hookimpl
+from bench.measuring import Claim, Group, Measure, Subject, cost, folder_bytes, itself, rate
+from bench.peers import DBOS, DISK, ES_BYTES, by
+from bench.stages import ACCOUNTS, BenchPlugin, definition
+from procession import Kernel, Process
 from procession.definitions import definition_of
-from procession.machine import Policy, initial_state, transition
+from procession.executors import Executor, fresh
 from procession.messages import Message
 from procession.process import compile_process
-from procession.schedules import Submission, Tick, next_assignment
+from procession.schedules import Assignment, Submission, Tick, next_assignment
+
+CALLERS = 64
+STEPS = 2_000  # assignments that the transitions go round
 
 
-class Counting(PureStage):
-    """Count messages, nothing else."""
-
-    def compute(self, state: Message, assignment: Any, pass_number: int) -> Ok:
-        """Add one."""
-        return Ok(state.put("count", state.get("count", 0) + 1))
-
-
-class BenchPlugin:
-    """Provide the trivial stage."""
-
-    @hookimpl
-    def procession_stages(self) -> Mapping[str, Factory]:
-        """Provide counting@1.0."""
-        return {"counting@1.0": Factory(lambda options, binding: Counting())}
+@contextmanager
+def begun(folder: Path, *stages: str) -> Iterator[Process]:
+    """Begin a process of some stages in a folder."""
+    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
+        process = kernel.spawn(definition(*(stages or ("counting",))))
+        process.now()
+        yield process
 
 
-def _definition(stages: int = 1) -> dict[str, Any]:
-    return {"type": "Process", "device-stack": ["counting@1.0"] * stages}
-
-
-def one_at_a_time(folder: Path, scale: float) -> float:
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[Measure]:
     """Schedule durably, compute, result committed; one caller: messages a second."""
-    count = int(400 * scale)
+    numbers = count()
+    with begun(folder) as process:
+        yield rate(lambda: process.compute(process.schedule({"data": f"message {next(numbers)}"}).slot))
+
+
+@contextmanager
+def batched(folder: Path, each: int) -> Iterator[Measure]:
+    """Do the same with many messages at once: messages a second."""
+    numbers = count()
+    with begun(folder) as process:
+
+        def step() -> None:
+            process.schedule_many([{"data": f"message {next(numbers)}"} for _ in range(each)])
+            process.now()
+
+        yield rate(step, each)
+
+
+@contextmanager
+def many_callers(folder: Path) -> Iterator[Measure]:
+    """Let 64 threads schedule and compute one message after the other: messages a second of them all."""
+    with begun(folder) as process, ThreadPoolExecutor(CALLERS) as pool:
+
+        def calling(end: float, caller: int) -> int:
+            done = 0
+            while time.perf_counter() < end:
+                process.compute(process.schedule({"data": f"message {done} of {caller}"}).slot)
+                done += 1
+            return done
+
+        def measure(seconds: float) -> float:
+            start = time.perf_counter()
+            done = sum(pool.map(partial(calling, start + seconds), range(CALLERS)))
+            return done / (time.perf_counter() - start)
+
+        yield measure
+
+
+@contextmanager
+def slot_bytes(folder: Path) -> Iterator[Measure]:
+    """Measure everything on disk, schedule and cache, a slot, once closed."""
+
+    def measure(seconds: float) -> float:
+        place = Path(mkdtemp(dir=folder))
+        with batched(place, 100) as hundred:
+            for _ in range(20):
+                hundred(0)
+        return folder_bytes(place) / 2_000
+
+    yield measure
+
+
+@contextmanager
+def large_state(folder: Path) -> Iterator[Measure]:
+    """Change one of 100,000 keys a message, a hundred messages at once: messages a second."""
+    numbers = count()
+    with begun(folder, "accounts") as process:
+
+        def step() -> None:
+            process.schedule_many([{"account": next(numbers) * 7 % ACCOUNTS} for _ in range(100)])
+            process.now()
+
+        yield rate(step, 100)
+
+
+# -- the kernel alone
+
+
+@contextmanager
+def transitions(folder: Path, stages: Sequence[str]) -> Iterator[Measure]:
+    """Compute slots of a stack and their state ids, nothing stored: microseconds a slot."""
     with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
-        process = _begun(kernel)
-        begun = time.perf_counter()
-        for number in range(count):
-            process.compute(process.schedule({"data": f"message {number}"}).slot)
-        return count / (time.perf_counter() - begun)
+        known = definition_of(Message(definition(*stages)), kernel.registry)
+        executor = fresh(compile_process(known, kernel.registry, lambda _: b""))
+        around = cycle(_assignments())
+
+        def step() -> None:
+            _stepped(executor, [next(around) for _ in range(100)])
+
+        yield cost(step, 100)
 
 
-def by_hundreds(folder: Path, scale: float) -> float:
-    """The same, a hundred messages at once: messages a second."""
-    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
-        return _hundreds(_begun(kernel), int(60 * scale))
+def _stepped(executor: Executor, assignments: Sequence[Assignment]) -> None:
+    for assignment in assignments:
+        executor.step(assignment)
 
 
-def bytes_a_slot(folder: Path, scale: float) -> float:
-    """Everything on disk, schedule and cache, a slot."""
-    count = int(20 * scale)
-    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
-        _hundreds(_begun(kernel), count)
-    return folder_bytes(folder) / (count * 100)
+def _assignments() -> Sequence[Assignment]:
+    """Return assignments whose messages are decoded and have their ids."""
+    messages = [Message({"data": f"message {number}"}) for number in range(STEPS)]
+    offered = [Submission(message, message.id) for message in messages]
+    return [next_assignment("p" * 43, None, submission, Tick(number)) for number, submission in enumerate(offered)]
 
 
-def overhead(folder: Path, scale: float) -> float:
-    """The transition of a trivial stage, nothing stored: microseconds a slot."""
-    return _transitions(folder, scale, stages=1)
+def _swapping(one: float, more: float) -> float:
+    return (more - one) / 4
 
 
-def overhead_of_swapping(folder: Path, scale: float) -> float:
-    """What four more stages add, trivial as they are: microseconds a stage."""
-    return (_transitions(folder, scale, stages=5) - _transitions(folder, scale, stages=1)) / 4
+ONE = Subject("ours: one message at a time", "/s", one_at_a_time)
+HUNDRED = Subject("ours: 100 messages at once", "/s", partial(batched, each=100))
+CALLING = Subject(f"ours: {CALLERS} callers, one message each", "/s", many_callers)
+BYTES = Subject("ours: bytes a slot, schedule and cache", "bytes", slot_bytes)
+LARGE = Subject("ours: one change in a state of 100,000 keys", "/s", large_state)
+ALONE = Subject("a stack of 1", "us", partial(transitions, stages=["counting"]))
+MORE = Subject(
+    "the same, and 4 devices that pass the state on", "us", partial(transitions, stages=["counting"] + ["passing"] * 4)
+)
+FIVE = Subject("a stack of 5, each changing the state", "us", partial(transitions, stages=["counting"] * 5))
+SINGLE, BATCH = by(1), by(100)
 
-
-def large_state(folder: Path, scale: float) -> float:
-    """One change in a state of 100,000 keys, stored: microseconds a slot."""
-    count = int(200 * scale)
-    with Kernel.open(data=folder, plugins=[AccountsPlugin()]) as kernel:
-        process = kernel.spawn({"type": "Process", "device-stack": ["accounts@1.0"]})
-        process.now()
-        process.schedule_many([{"account": number * 7} for number in range(count)])
-        begun = time.perf_counter()
-        process.now()
-        return (time.perf_counter() - begun) / count * 1e6
-
-
-class Accounts(PureStage):
-    """Hold 100,000 accounts and change one a message."""
-
-    def init(self, state: Message, genesis: Any) -> Ok:
-        """Open the accounts."""
-        return Ok(state.set({"accounts": {f"account-{number}": 0 for number in range(100_000)}}, explicit=True))
-
-    def compute(self, state: Message, assignment: Any, pass_number: int) -> Ok:
-        """Count up one account."""
-        key = f"accounts/account-{assignment.message.get('account', 0)}"
-        return Ok(state.put(key, state.at(key) + 1))
-
-
-class AccountsPlugin:
-    """Provide the large state."""
-
-    @hookimpl
-    def procession_stages(self) -> Mapping[str, Factory]:
-        """Provide accounts@1.0."""
-        return {"accounts@1.0": Factory(lambda options, binding: Accounts())}
-
-
-def _begun(kernel: Kernel) -> Process:
-    process = kernel.spawn(_definition())
-    process.now()
-    return process
-
-
-def _hundreds(process: Process, commits: int) -> float:
-    begun = time.perf_counter()
-    for number in range(commits):
-        process.schedule_many([{"data": f"message {number} {index}"} for index in range(100)])
-        process.now()
-    return commits * 100 / (time.perf_counter() - begun)
-
-
-def _transitions(folder: Path, scale: float, *, stages: int) -> float:
-    count = int(5_000 * scale)
-    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
-        definition = definition_of(Message({"device": "process@1.0", **_definition(stages)}), kernel.registry)
-        stage = compile_process(definition, kernel.registry, lambda _: b"").build()
-        head, assignments = None, []
-        for number in range(count):
-            message = Message({"data": f"message {number}"})
-            assignments.append(next_assignment("p" * 43, head, Submission(message, message.id), Tick(number)))
-        state = initial_state(definition.message)
-        begun = time.perf_counter()
-        for assignment in assignments:
-            state = transition(stage, state, assignment, Policy()).state
-        return (time.perf_counter() - begun) / count * 1e6
-
-
-# -- AOS
-
-AOS_DEFINITION: dict[str, Any] = {
-    "name": "bench",
-    "execution-device": "stack@1.0",
-    "device-stack": ["wasi@1.0", "json-iface@1.0", "wasm-64@1.0", "patch@1.0", "multipass@1.0"],
-    "passes": 2,
-    "output-prefix": "wasm",
-    "patch-from": "/results/outbox",
-}
-
-
-def aos_slots(folder: Path, scale: float) -> float:
-    """AOS 2.0.6 evaluates `1 + 1`, warm, through the whole stack, stored: slots a second."""
-    count = int(60 * scale)
-    with Kernel.open(aos_file(folder), data=folder / "data") as kernel:
-        process = kernel.spawn()
-        process.now()
-        process.schedule_many([{"action": "Eval", "data": "1 + 1"} for _ in range(count)])
-        begun = time.perf_counter()
-        process.now()
-        return count / (time.perf_counter() - begun)
-
-
-def aos_file(folder: Path) -> Path:
-    """Write the definition of AOS into a folder."""
-    file = folder / "aos.toml"
-    rows = {**AOS_DEFINITION, "image": str(aos_module()), "random-seed": "bench"}
-    file.write_text("[process]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items()))
-    return file
-
-
-def why_no_aos() -> str:
-    """Say why AOS cannot be measured here, or nothing."""
-    try:
-        aos_module()
-    except (MissingModuleError, OSError, SubprocessError) as error:
-        return str(error)
-    return ""
-
-
-KERNEL_ROWS = [
-    Row("trivial stack, durable: one message at a time", "/s", one_at_a_time, ES_ONE),
-    Row("trivial stack, durable: one at a time, against the disk", "/s", one_at_a_time, FDATASYNC),
-    Row("trivial stack, durable: 100 messages at once", "/s", by_hundreds, ES_BATCH),
-    Row("trivial stack: bytes a slot, all files", "bytes", bytes_a_slot, ES_BYTES),
-    Row("kernel overhead a slot, nothing stored", "us", overhead),
-    Row("one more device in the stack", "us", overhead_of_swapping),
-    Row("one change in a state of 100,000 keys, stored", "us", large_state),
-]
-AOS_ROWS = [Row("AOS 2.0.6, `1 + 1`, warm, whole stack, stored", "/s", aos_slots, absent=why_no_aos())]
+TRIVIAL = (
+    Group(
+        "one caller at a time: scheduled (fsynced), computed, result committed",
+        (DISK, SINGLE, ONE),
+        (
+            Claim("one at a time, beside the disk", (ONE.name, DISK.name), least=0.5),
+            Claim("one at a time, beside eventsourcing", (ONE.name, SINGLE.name), least=1.0),
+        ),
+    ),
+    Group(
+        "many messages: in batches, and of 64 callers",
+        (BATCH, HUNDRED, CALLING),
+        (
+            Claim("batches of 100, beside eventsourcing by 100", (HUNDRED.name, BATCH.name), least=1.3),
+            Claim("64 callers, beside eventsourcing by 100", (CALLING.name, BATCH.name), least=1.3),
+        ),
+    ),
+    Group(
+        "the kernel alone: transition and state id, nothing stored",
+        (ALONE, MORE, FIVE),
+        (
+            Claim("kernel overhead a slot", (ALONE.name,), "us", itself, most=10),
+            Claim("swapping a device", (ALONE.name, MORE.name), "us", _swapping, most=0.3),
+            Claim("a stack of 5, beside a stack of 1", (FIVE.name, ALONE.name), most=2),
+        ),
+    ),
+    Group(
+        "bytes on the disk",
+        (ES_BYTES, BYTES),
+        (Claim("bytes a slot, beside eventsourcing", (BYTES.name, ES_BYTES.name)),),
+        slices=0.2,
+    ),
+    Group(
+        "a large state: 100,000 keys, 100 messages at once",
+        (HUNDRED, LARGE),
+        (Claim("a large state, beside a small one", (LARGE.name, HUNDRED.name)),),
+    ),
+    Group(
+        "another peer: dbos",
+        (DBOS, ONE),
+        (Claim("one at a time, beside dbos", (ONE.name, DBOS.name)),),
+        slices=0.5,
+    ),
+)

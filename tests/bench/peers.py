@@ -1,87 +1,63 @@
-"""Peers: eventsourcing on SQLite, and what the disk itself can do."""
+"""Peers: what the disk itself can do, and what others from PyPI do with the same messages."""
 
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
-from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, event
-from measuring import Row, folder_bytes
+from bench.measuring import Measure, Subject, rate, why_no
 
 RECORD = b"x" * 300
 
 
-class Counter(Aggregate):
-    """Count, as trivially as our stage does."""
-
-    @event("Started")
-    def __init__(self) -> None:
-        self.count = 0
-
-    @event("Added")
-    def add(self, data: str) -> None:
-        """Add one."""
-        self.count += 1
-
-
-def _application(folder: Path) -> Application:
-    return Application(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "events.db")})
-
-
-def eventsourcing_one(folder: Path, scale: float) -> float:
-    """Save after every message: messages a second."""
-    return _saved(folder, int(400 * scale), 1)
-
-
-def eventsourcing_batch(folder: Path, scale: float) -> float:
-    """Save after a hundred messages: messages a second."""
-    return _saved(folder, int(60 * scale), 100)
-
-
-def eventsourcing_bytes(folder: Path, scale: float) -> float:
-    """Bytes a message, saved by hundreds."""
-    count = int(20 * scale)
-    _saved(folder, count, 100)
-    return folder_bytes(folder) / (count * 100)
-
-
-def _saved(folder: Path, commits: int, each: int) -> float:
-    application = _application(folder)
-    counter = Counter()
-    application.save(counter)
-    begun = time.perf_counter()
-    for number in range(commits):
-        for index in range(each):
-            counter.add(f"message {number} {index}")
-        application.save(counter)
-    rate = commits * each / (time.perf_counter() - begun)
-    application.close()
-    return rate
-
-
-def fdatasync(folder: Path, scale: float) -> float:
-    """Append 300 bytes and fdatasync: appends a second."""
-    count = int(400 * scale)
+@contextmanager
+def appending(folder: Path, each: int = 1) -> Iterator[Measure]:
+    """Append records of 300 bytes, so many at once, and fdatasync: records a second."""
     handle = os.open(folder / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    begun = time.perf_counter()
-    for _ in range(count):
-        os.write(handle, RECORD)
+
+    def step() -> None:
+        os.write(handle, RECORD * each)
         os.fdatasync(handle)
-    rate = count / (time.perf_counter() - begun)
-    os.close(handle)
-    return rate
+
+    try:
+        yield rate(step, each)
+    finally:
+        os.close(handle)
 
 
-ES_ONE = "eventsourcing, SQLite: one message a commit"
-ES_BATCH = "eventsourcing, SQLite: 100 messages a commit"
-ES_BYTES = "eventsourcing, SQLite: bytes a message"
-FDATASYNC = "the disk: append 300 bytes + fdatasync"
+def saving(folder: Path, each: int) -> AbstractContextManager[Measure]:
+    """Save so many messages a commit with eventsourcing."""
+    from bench.eventsourced import saving as opened
 
-PEER_ROWS = [
-    Row(FDATASYNC, "/s", fdatasync),
-    Row(ES_ONE, "/s", eventsourcing_one),
-    Row(ES_BATCH, "/s", eventsourcing_batch),
-    Row(ES_BYTES, "bytes", eventsourcing_bytes),
-]
+    return opened(folder, each)
+
+
+@contextmanager
+def saved_bytes(folder: Path) -> Iterator[Measure]:
+    """Measure the bytes of a message that eventsourcing saved by hundreds."""
+    from bench.eventsourced import bytes_a_message
+
+    yield lambda seconds: bytes_a_message(Path(mkdtemp(dir=folder)), 20)
+
+
+def stepping(folder: Path) -> AbstractContextManager[Measure]:
+    """Run a workflow a message with dbos."""
+    from bench.durable_steps import stepping as opened
+
+    return opened(folder)
+
+
+def by(each: int) -> Subject:
+    """Return eventsourcing, saving so many messages a commit."""
+    name = "one message" if each == 1 else f"{each} messages"
+    opened = partial(saving, each=each)
+    return Subject(f"eventsourcing, SQLite: {name} a commit", "/s", opened, why_no("eventsourcing"))
+
+
+DISK = Subject("the disk: append 300 bytes + fdatasync", "/s", appending)
+ES_BYTES = Subject("eventsourcing, SQLite: bytes a message", "bytes", saved_bytes, why_no("eventsourcing"))
+DBOS = Subject("dbos, SQLite: a workflow of one step a message", "/s", stepping, why_no("dbos"))

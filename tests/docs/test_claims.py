@@ -53,14 +53,6 @@ def test_every_question_is_shown_something() -> None:
     assert [True] * 5 == ["*Shown by*" in section for section in sections]
 
 
-def test_every_row_of_the_benchmarks_is_described() -> None:
-    """The page names the rows that the benchmarks print."""
-    page = (DOCS / "benchmarks.md").read_text()
-    sources = [(ROOT / "tests" / "bench" / name).read_text() for name in ("ours.py", "guests.py")]
-    rows = re.findall(r'Row\("([^"]+)"', "".join(sources))
-    assert [] == [row for row in rows if row.replace("`", "").split(":")[0] not in page.replace("`", "")]
-
-
 def test_every_hook_is_documented() -> None:
     """The page on plugins names every hook, and no other."""
     hooks = {name for name in dir(hookspecs) if name.startswith("procession_")}

@@ -1,0 +1,175 @@
+"""A long process: what a slot costs at its beginning and at its end, measured in a program of its own.
+
+``python -m bench.long FOLDER SLOTS WINDOW ROUNDS`` makes a process of that many slots through the kernel and
+prints what was measured as JSON. Beside it, a young process is begun anew for each round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import attrs
+
+from bench.measuring import Claim, Figures, Group, Plan, Subject, settle, unopened
+from bench.stages import BenchPlugin, definition
+from procession import Kernel, Process
+
+YOUNG = 100  # the slot from which the young process is measured
+BATCH = 256  # messages at once
+AT_REST = 0.3  # seconds until the scheduler has settled
+OPENINGS = 15
+
+ENDS = ("a young process, from slot 100", "the long one, at its end")
+SAID = {"us": "time a slot", "bytes": "bytes written a slot", "MB": "memory held", "ms": "opening, to the next slot"}
+PAIRS = {unit: tuple(f"{what}: {end}" for end in ENDS) for unit, what in SAID.items()}
+COLUMNS = ("slot", "seconds", "written", "memory")  # of the points on the way
+
+
+@attrs.frozen
+class Point:
+    """Hold what was used up to a slot: seconds, bytes written, and the memory held there."""
+
+    slot: int
+    seconds: float
+    written: int
+    memory: int
+
+
+def point(slot: int, seconds: float) -> Point:
+    """Return what was used up to now."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return Point(slot, seconds, int(counters["wchar"]), pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def marks(slots: int) -> Iterator[int]:
+    """Yield the slots at which the way is looked at: ten a decade, from 100."""
+    for step in count():
+        slot = round(100 * 10 ** (step / 10))
+        if slot >= slots:
+            yield slots
+            return
+        yield slot
+
+
+# -- in the program of its own
+
+
+def grown(process: Process, slots: int) -> list[Point]:
+    """Add slots in batches, and return points on the way."""
+    spent, points = 0.0, [point(0, 0.0)]
+    for mark in marks(slots):
+        spent += added(process, mark)
+        points.append(point(mark, spent))
+    return points
+
+
+def added(process: Process, last: int) -> float:
+    """Schedule, compute and store up to a slot; return the seconds."""
+    begun = time.perf_counter()
+    slot = process.head.slot
+    while slot < last:
+        most = min(BATCH, last - slot)
+        process.schedule_many([{"data": f"message {slot + index}"} for index in range(most)])
+        process.now()
+        slot += most
+    return time.perf_counter() - begun
+
+
+def window(process: Process, slots: int) -> tuple[float, float]:
+    """Return microseconds and bytes of a slot over a window, what the disk is owed included."""
+    time.sleep(AT_REST)
+    settle()
+    before = point(0, 0.0)
+    seconds = added(process, process.head.slot + slots)
+    time.sleep(AT_REST)
+    return seconds / slots * 1e6, (point(0, 0.0).written - before.written) / slots
+
+
+@contextmanager
+def process_in(folder: Path) -> Iterator[Process]:
+    """Open the process of a folder, begun where there is none."""
+    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
+        process = kernel.spawn(definition("counting"))
+        process.now()
+        yield process
+
+
+def opening(folder: Path) -> float:
+    """Return the milliseconds from opening a folder until the next slot of its process is computed."""
+    settle()
+    begun = time.perf_counter()
+    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
+        process = kernel.process(kernel.processes()[0])
+        process.compute(process.schedule({"data": "one more"}).slot)
+        return (time.perf_counter() - begun) * 1e3
+
+
+def measured(folder: Path, slots: int, slots_of_window: int, rounds: int) -> Figures:
+    """Measure the long process beside young ones."""
+    figures: Figures = {name: [] for name in (*PAIRS["us"], *PAIRS["bytes"])}
+    old = folder / "old"
+    with process_in(old) as process:
+        points = grown(process, slots)
+        for number in range(rounds):
+            with process_in(folder / f"young-{number}") as young:
+                added(young, YOUNG)
+                sides = ((PAIRS["us"][0], PAIRS["bytes"][0], young), (PAIRS["us"][1], PAIRS["bytes"][1], process))
+                for time_name, bytes_name, side in sides if number % 2 == 0 else reversed(sides):
+                    spent, written = window(side, slots_of_window)
+                    figures[time_name].append(spent)
+                    figures[bytes_name].append(written)
+    memory = {YOUNG: points[1].memory, slots: points[-1].memory}
+    figures |= {name: [held / 1e6] for name, held in zip(PAIRS["MB"], memory.values(), strict=True)}
+    columns = zip(*map(attrs.astuple, points), strict=True)
+    return figures | _openings(folder, old) | dict(zip(COLUMNS, map(list, columns), strict=True))
+
+
+def _openings(folder: Path, old: Path) -> dict[str, list[float]]:
+    new = folder / "new"
+    with process_in(new) as process:
+        added(process, YOUNG)
+    rows = [(opening(new), opening(old)) for _ in range(OPENINGS + 1)][1:]
+    return dict(zip(PAIRS["ms"], map(list, zip(*rows, strict=True)), strict=True))
+
+
+# -- in the program that asks
+
+
+def apart(subjects: Sequence[Subject], folder: Path, plan: Plan) -> Figures:
+    """Measure in a program of its own, so that its memory is that of the long process alone."""
+    numbers = [str(number) for number in (plan.slots, plan.window, max(2, plan.slices // 3))]
+    command = [sys.executable, "-m", __spec__.name, str(folder), *numbers]
+    named = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=named)
+    figures: Figures = json.loads(ended.stdout)
+    return figures
+
+
+def _why_not() -> str:
+    return "" if Path("/proc/self/io").exists() else "this system does not count what a program writes"
+
+
+SUBJECTS = tuple(Subject(name, unit, unopened, _why_not) for unit, names in PAIRS.items() for name in names)
+LONG = Group(
+    "a long process: the end beside the beginning",
+    SUBJECTS,
+    tuple(
+        Claim(f"a long process: {SAID[unit]}", (old, young), most=2.0 if unit == "ms" else 1.1)
+        for unit, (young, old) in PAIRS.items()
+    ),
+    measure=apart,
+)
+
+
+if __name__ == "__main__":
+    place, *counts = sys.argv[1:]
+    print(json.dumps(measured(Path(place), *map(int, counts))))

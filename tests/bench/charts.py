@@ -67,14 +67,20 @@ def _throughput(figures: Figures) -> Any:
             axes.annotate(label, (SIZES[-1], middles[-1]), (6, -3), textcoords="offset points", color=colour)
     disk = median(figures[DISK.name])
     axes.axhline(disk, color=INK["disk"], linestyle="--", linewidth=1)
-    axes.annotate(
-        f"fdatasync of the disk, {disk:,.0f}/s", (1, disk), (0, 4), textcoords="offset points", color=INK["disk"]
-    )
+    told = f"fdatasync of the disk, {disk:,.0f}/s"
+    axes.annotate(told, (SIZES[-1], disk), (0, -12), textcoords="offset points", ha="right", color=INK["disk"])
     axes.set(xscale="log", yscale="log", xlabel="messages a commit", ylabel="durable messages a second")
-    axes.set_xticks(SIZES, [str(size) for size in SIZES])
-    axes.minorticks_off()
+    axes.set_xticks(SIZES)
+    _plain(axes)
     axes.set_title("Throughput by batch size: scheduled, computed, stored", loc="left", fontsize=11)
     return drawn
+
+
+def _plain(axes: Any) -> None:
+    """Label both scales with whole numbers, and nothing between."""
+    axes.minorticks_off()
+    for scale in (axes.xaxis, axes.yaxis):
+        scale.set_major_formatter(lambda value, place: f"{value:,.0f}")
 
 
 def _edges(columns: Any) -> tuple[list[float], list[float]]:
@@ -89,12 +95,13 @@ def _slots(figures: Figures) -> Any:
     panels = (
         ("microseconds a slot", _steps(slots, seconds, 1e6), slots[1:]),
         ("bytes written a slot", _steps(slots, written, 1), slots[1:]),
-        ("memory held, MB", [held / 1e6 for held in memory], slots),
+        ("memory held, MB", [held / 1e6 for held in memory[1:]], slots[1:]),
     )
     drawn = Figure(figsize=(7, 6.4))
     for axes, (label, values, places) in zip(drawn.subplots(3, sharex=True), panels, strict=True):
-        axes.plot(places[-len(values) :], values, "o-", color=INK["ours"], markersize=3)
+        axes.plot(places, values, "o-", color=INK["ours"], markersize=3)
         axes.set(ylabel=label, xscale="log", ylim=(0, max(values) * 1.25))
+        _plain(axes)
     axes.set_xlabel("slot")
     drawn.suptitle("Cost of a slot by its number, one process, 256 messages at once", x=0.01, ha="left", fontsize=11)
     return drawn

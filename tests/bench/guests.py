@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from aos.module import MissingModuleError, aos_module
+from aos.module import MissingModuleError, aos_module, aos_pure_module
 from bench.measuring import Claim, Group, Measure, Subject, cost, itself, why_no
 from procession import Kernel, Process
 
@@ -73,7 +73,11 @@ class Image:
         return ""
 
 
-IMAGES = (Image("AOS 2.0.6", aos_module, {"name": "bench"}, {}),)
+OWNER = "Owner-0000000000000000000000000000000000000"
+IMAGES = (
+    Image("AOS 2.0.6", aos_module, {"name": "bench"}, {}),
+    Image("aos-2-pure-xs", aos_pure_module, {"name": "bench", "authority": OWNER}, {"from": OWNER, "owner": OWNER}),
+)
 
 
 def aos_file(folder: Path, image: Image) -> Path:
@@ -170,7 +174,7 @@ def aos_groups(image: Image) -> Iterator[Group]:
         Subject(
             f"{name}: bare wasmtime, {how}", "us", partial(_bare, image, metered=metered), image.absent_or("bench.bare")
         )
-        for how, metered in (("fuel, epochs and NaN canonicalisation on", True), ("the default configuration", False))
+        for how, metered in (("bounded and metered as ours", True), ("as it comes", False))
     )
     stored = Subject(f"{name}: `1 + 1`, computed and stored", "us", aos(image).warm, image.absent)
     beside = (

@@ -18,8 +18,8 @@ def heading(folder: Path, plan: Plan) -> list[str]:
     """Return what a figure of this run is worth nothing without."""
     versions = ", ".join(f"{name} {found}" for name in NAMED if (found := _version(name)))
     lines = [
-        f"{_processor()}, {os.cpu_count()} cores, {_memory()} GiB",
-        f"{platform.system()}, Python {platform.python_version()}; files on {filesystem(folder)}; {versions}",
+        f"{_processor()}, {os.cpu_count()} cores, {_memory()} GiB; files on {filesystem(folder)}",
+        f"{platform.system()}, Python {platform.python_version()}; {versions}",
     ]
     if not why_no("eventsourcing")():
         from bench.eventsourced import settings

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import attrs
@@ -26,6 +25,7 @@ YOUNG = 100  # the slot from which the young process is measured
 BATCH = 256  # messages at once
 AT_REST = 0.3  # seconds until the scheduler has settled
 OPENINGS = 15
+WARM = 10_240  # slots of another process, so that the memory of the first slots is not that of a program just begun
 
 ENDS = ("a young process, from slot 100", "the long one, at its end")
 SAID = {"us": "time a slot", "bytes": "bytes written a slot", "MB": "memory held", "ms": "opening, to the next slot"}
@@ -51,13 +51,12 @@ def point(slot: int, seconds: float) -> Point:
 
 
 def marks(slots: int) -> Iterator[int]:
-    """Yield the slots at which the way is looked at: ten a decade, from 100."""
-    for step in count():
-        slot = round(100 * 10 ** (step / 10))
-        if slot >= slots:
-            yield slots
-            return
+    """Yield the slots at which the way is looked at: 100, then twice as far each time, in whole batches."""
+    slot, step = YOUNG, BATCH
+    while slot < slots:
         yield slot
+        slot, step = slot + step, step * 2
+    yield slots
 
 
 # -- in the program of its own
@@ -95,9 +94,11 @@ def window(process: Process, slots: int) -> tuple[float, float]:
 
 
 @contextmanager
-def process_in(folder: Path) -> Iterator[Process]:
-    """Open the process of a folder, begun where there is none."""
+def process_in(folder: Path, *, warm: int = 0) -> Iterator[Process]:
+    """Open the process of a folder, begun where there is none; another has computed some slots before."""
     with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
+        if warm:
+            added(kernel.spawn(definition("counting", name="another")), warm)
         process = kernel.spawn(definition("counting"))
         process.now()
         yield process
@@ -117,7 +118,7 @@ def measured(folder: Path, slots: int, slots_of_window: int, rounds: int) -> Fig
     """Measure the long process beside young ones."""
     figures: Figures = {name: [] for name in (*PAIRS["us"], *PAIRS["bytes"])}
     old = folder / "old"
-    with process_in(old) as process:
+    with process_in(old, warm=min(WARM, slots)) as process:
         points = grown(process, slots)
         for number in range(rounds):
             with process_in(folder / f"young-{number}") as young:
@@ -146,7 +147,7 @@ def _openings(folder: Path, old: Path) -> dict[str, list[float]]:
 
 def apart(subjects: Sequence[Subject], folder: Path, plan: Plan) -> Figures:
     """Measure in a program of its own, so that its memory is that of the long process alone."""
-    numbers = [str(number) for number in (plan.slots, plan.window, max(2, plan.slices // 3))]
+    numbers = [str(number) for number in (plan.slots, plan.window, max(2, plan.slices // 2))]
     command = [sys.executable, "-m", __spec__.name, str(folder), *numbers]
     named = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=named)

@@ -47,7 +47,7 @@ def compile_process(
     Raises ConfigError or PluginError for a device that is missing or refuses its options.
     """
     workshop = _Workshop(definition, registry, blob, slot_seconds)
-    fingerprint = registry.fingerprint(_devices(definition))
+    fingerprint = registry.fingerprint(_devices(definition, registry))
     return Compiled(definition.id, definition, fingerprint, workshop.execution)
 
 
@@ -62,7 +62,7 @@ class _Workshop:
         self._plain = definition.message.plain()
         self._registry = registry
         self._blob = blob
-        self._versions = registry.versions(_devices(definition))
+        self._versions = registry.versions(_devices(definition, registry))
 
     def execution(self) -> Stage:
         """Build the execution device; one that is no stack is a stack of one."""
@@ -115,13 +115,14 @@ class _Workshop:
         return {**place, "version": self._versions[binding.device], "phase": "build"}
 
 
-def _devices(definition: Definition) -> set[str]:
-    found = {definition.execution}
-    pending = list(definition.message.plain().get("device-stack", ()))
+def _devices(definition: Definition, registry: Registry) -> set[str]:
+    factories = registry.factories("stages")
+    found: set[str] = set()
+    pending = [definition.execution, *definition.message.plain().get("device-stack", ())]
     while pending:
         device, table = entry_of(pending.pop())
         found.add(device)
-        pending += table.get("device-stack", ())
+        pending += [*table.get("device-stack", ()), *(factories[device].devices if device in factories else ())]
     return found
 
 

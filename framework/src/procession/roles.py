@@ -334,10 +334,12 @@ class Factory:
 
     ``options`` is an attrs class; a definition's keys are its fields with dashes for underscores.
     ``build(options, binding)`` for stages, ``build(options, site)`` for host devices.
-    ``fingerprint`` names what else its answers depend on, such as an engine and its version.
+    ``fingerprint`` names what else its answers depend on, such as an engine and its version;
+    ``devices`` are those that it makes its stages of, by ``binding.member``, whatever a definition says.
     """
 
     build: Callable[[Any, Any], Any]
     options: type = NoOptions
     summary: str = ""
     fingerprint: Mapping[str, str] = attrs.field(factory=dict)
+    devices: tuple[str, ...] = ()

@@ -97,6 +97,11 @@ def branches(count: int) -> bytes:
     return module([kind()], [body(b"\x02\x40" * count + table + b"\x0b" * count)])
 
 
+def old_handlers(code: bytes) -> bytes:
+    """Return a function with exception handlers of the old kind, and a tag without values."""
+    return module([kind()], [body(code)], section(13, many([b"\0\0"])))
+
+
 # -- the sixty and some
 
 _CLOCK = '(import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))'
@@ -232,6 +237,13 @@ def malformed() -> Iterator[Hostile]:
         "a text that is none": b"(module \xff\xfe)",
         "a text of a long number": b"(module (func (drop (i32.const " + b"9" * 100_000 + b"))))",
         "100,000 sections": good + b"\0\x01\0" * 100_000,
+        "an old handler of no try": old_handlers(b"\x07\0"),
+        "an old handler that ends early": old_handlers(b"\x06\x40\x07"),
+        "a delegate to a block that is not there": old_handlers(b"\x06\x40\x18\xff\xff\xff\xff\x0f"),
+        "a rethrow of a number without end": old_handlers(b"\x06\x40\x19\x09" + b"\x80" * 100_000),
+        "old handlers and new ones": old_handlers(b"\x1f\x40\0\x0b\x06\x40\x19\x0b"),
+        "an old handler without a tag": module([kind()], [body(b"\x06\x40\x07\0\x0b")]),
+        "old handlers of 100,000 locals": module([kind()], [body(b"\x06\x40\x19\x09\0\x0b" * 100_000)]),
     }
     for name, content in kinds.items():
         yield Hostile(name, content, (REFUSED,))
@@ -268,6 +280,10 @@ def bombs() -> Iterator[Hostile]:
         "bomb of arguments": arguments(3000),
         "bomb of locals": module([kind()], [body(b"", (50_000, I32))] * 8000),
         "bomb of one long function": straight(1_200_000),
+        "bomb of old handlers": old_handlers(b"\x06\x40" * 300_000 + b"\x07\0\x0b" * 300_000),
+        "bomb of delegates": old_handlers(
+            b"\x06\x40" + b"\x02\x40" * 100_000 + b"\x06\x40\x18\0" * 100_000 + b"\x0b" * 100_001
+        ),
         "bomb of nested loops": module([kind()], [body(b"\x03\x40" * 200_000 + b"\x0b" * 200_000)]),
     }
     for name, content in costly.items():
@@ -320,6 +336,23 @@ _CORPUS = (
     (func (export "run") (param i32) (result i32)
       (block $h (result i32) (try_table (catch $t $h) (call $thrown (local.get 0))) (i32.const 7))
       (global.set $d (f32.mul (global.get $d) (f32.const 0.5))))""",
+    """(tag $t (param i32)) (tag $u)
+    (func (export "run") (param i32) (result i32) (local i32)
+      try (result i32)
+        try (param) (result i32)
+          try (if (local.get 0) (then (throw $t (i32.const 4))) (else (throw $u))) delegate 1
+          i32.const 3
+        catch $t
+          local.set 1
+          (br_if 1 (i32.const 5) (local.get 1))
+          rethrow 0
+        catch_all
+          rethrow 0
+        end
+      catch $t
+      catch_all
+        i32.const 9
+      end)""",
     """(memory 1) (global $v (mut v128) (v128.const i32x4 1 2 3 4))
     (func (export "run") (param f64) (result f64)
       (global.set $v (i32x4.add (global.get $v) (i32x4.splat (i32.trunc_sat_f64_s (local.get 0)))))

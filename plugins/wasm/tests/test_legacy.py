@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 import wasmtime
 
 from procession.errors import RequestError
+from procession_wasm import handlers
 from procession_wasm.blocktypes import LegacyError
+from procession_wasm.handlers import Plan, Step
 from procession_wasm.images import Images
 from procession_wasm.legacy import modernised
-from procession_wasm.reader import sections
+from procession_wasm.reader import joined, sections, unsigned
 
 GUEST = """(module
   (tag $t (param i32))
@@ -173,3 +176,53 @@ def test_malformed_modules_are_refused_and_nothing_else() -> None:
         except LegacyError:
             outcomes.add("refused")
     assert {True, False, "refused"} == outcomes
+
+
+SHAPES: dict[str, Callable[[int], bytes]] = {
+    "nested": lambda size: b"\x06\x40" * size + b"\x0b" * size,
+    "handlers": lambda size: b"\x06\x40" + b"\x07\0" * size + b"\x0b",
+    "rethrows": lambda size: b"\x06\x40" * size + b"\x07\0\x09\0\x0b" * size,
+    "delegates": lambda size: b"\x06\x40" + b"\x02\x40" * size + b"\x06\x40\x18\0" * size + b"\x0b" * (size + 1),
+    "branches": lambda size: b"\x06\x40" * size + (b"\x0c" + unsigned(size)) * size + b"\x0b" * size,
+}
+
+
+def module(code: bytes) -> bytes:
+    """Return a module of one function and a tag."""
+    body = b"\0" + code + b"\x0b"
+    tables = [(1, b"\x01\x60\0\0"), (3, b"\x01\0"), (13, b"\x01\0\0")]
+    return joined([*tables, (10, b"\x01" + unsigned(len(body)) + body)])
+
+
+def growth(shape: Callable[[int], bytes], size: int) -> float:
+    """Return by how much the rewriting of a module takes longer that is eight times as large."""
+    took = [[_seconds(module(shape(many * size))) for many in (1, 8)] for _ in range(3)]
+    return min(large for _, large in took) / min(small for small, _ in took)
+
+
+def _seconds(content: bytes) -> float:
+    begun = time.process_time()
+    modern = modernised(content)
+    assert modern is not None
+    assert len(modern) < 16 * len(content)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rewriting_takes_as_long_as_a_module_is_large(shape: str) -> None:
+    """However handlers are nested and whatever they name, eight times as many take about eight times as long."""
+    assert growth(SHAPES[shape], 1000) < 20
+
+
+def test_a_rewriting_that_searches_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that looks through the open blocks for each delegate takes much more than eight times as long."""
+
+    def search(self: Plan, step: Step) -> None:
+        found, *_ = [taker for own, taker in self._open if own is taker]
+        own = self._open.pop()[0]
+        assert own is not None
+        own.target = found
+        found.delegated = True
+
+    monkeypatch.setattr(handlers, "_PLANNED", {**handlers._PLANNED, handlers.DELEGATE: search})
+    assert growth(SHAPES["delegates"], 400) > 20

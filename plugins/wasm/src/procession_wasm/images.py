@@ -169,6 +169,8 @@ def _compiled_here(watch: Watch, image_id: str, content: bytes) -> Image | None:
 
 
 def _checked(image_id: str, binary_form: bytes) -> Shape:
+    if len(binary_form) > MAX_BYTES:
+        raise bad_image(image_id, f"its binary form has {len(binary_form)} bytes, at most {MAX_BYTES} are taken")
     excess = bounds.excess_of(binary_form)
     if excess:
         raise bad_image(image_id, f"the module holds {excess}")

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from procession.ids import hash_id
 from procession.messages import Message, decode, encode
 from procession.process import Compiled, compile_process
 from procession.registry import Registry
-from procession.roles import Live
+from procession.roles import Binding, Live, Site
 from procession.schedules import Assignment, Given, Head, Submission, Tick, next_assignment
-from procession.testing import MemoryHost
+from procession.testing import MemoryHost, SteppingClock
 from procession.testing.trials import Run, reread
 
 RECORDED = Path(__file__).with_name("aos-2.0.6-evaluations.json")
@@ -73,6 +74,21 @@ def test_every_recorded_evaluation_comes_out_the_same(module: bytes, recorded: A
     expected = [said_by(step["result"]) for step in recorded["steps"]]
     assert 18 == len(expected)
     assert expected == [said_by(row.state["results"]["raw"]) for row in rows]
+
+
+def test_prepared_images_evaluate_the_same(
+    module: bytes, recorded: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Compiled for this run, compiled and kept, or taken from what was kept: all 18 states and live roots are one."""
+    schedule = list(imported(recorded))
+    site = Site(tmp_path, False, SteppingClock())
+    told = []
+    for place in (None, site, site, Site(tmp_path, True, SteppingClock())):
+        with Run(compiled(schedule[0].message, module, place)) as run:
+            told.append([f"{row} {row.state.at('results/raw').id}" for row in map(run.step, schedule)])
+    assert 18 == len(told[0])
+    assert [told[0]] * 3 == told[1:]
+    assert (1, []) == (len(list((tmp_path / "images").iterdir())), caplog.records)
 
 
 def test_results_are_browsable(module: bytes, recorded: Any) -> None:
@@ -169,10 +185,13 @@ def written(folder: Path, parts: Mapping[str, bytes], state: Message) -> Path:
     return folder
 
 
-def compiled(definition: Message, module: bytes) -> Compiled:
-    """Bind a definition whose image is the module."""
+def compiled(definition: Message, module: bytes, site: Site | None = None) -> Compiled:
+    """Bind a definition whose image is the module, at a site or at none."""
     registry = Registry((*PLUGINS, MemoryHost()), discover=False)
-    return compile_process(definition_of(definition, registry), registry, {hash_id(module): module}.__getitem__)
+    blobs = {hash_id(module): module}
+    return compile_process(
+        definition_of(definition, registry), registry, blobs.__getitem__, partial(Binding, site=site)
+    )
 
 
 def definition_for(**options: Any) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,7 +31,7 @@ from procession.process import Compiled, compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
 from procession.resolver import Call, Resolver
-from procession.roles import Scheduler
+from procession.roles import Binding, Scheduler
 from procession.schedules import Assignment, Clock, Head, Submission, next_assignment
 from procession.settings import HostSettings, seconds
 from procession.workers import Workers
@@ -338,8 +339,8 @@ class Kernel:
         return self._compiled(definition_of(scheduler.read(process, 0, 0)[0].message, self.registry), scheduler)
 
     def _compiled(self, definition: Definition, scheduler: Scheduler) -> tuple[Compiled, Services]:
-        limit = seconds(self.settings.workers.slot_timeout)
-        compiled = compile_process(definition, self.registry, self._blob, slot_seconds=limit)
+        place = partial(Binding, slot_seconds=seconds(self.settings.workers.slot_timeout), site=self._host.site)
+        compiled = compile_process(definition, self.registry, self._blob, place)
         return compiled, self._host.services(scheduler, definition)
 
     def _deadline(self, timeout: float | None) -> float:

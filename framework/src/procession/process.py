@@ -6,7 +6,6 @@ per process, so swapping between them costs an index. Processes are reached only
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,13 +39,13 @@ class Compiled:
 
 
 def compile_process(
-    definition: Definition, registry: Registry, blob: Callable[[str], bytes], *, slot_seconds: float = math.inf
+    definition: Definition, registry: Registry, blob: Callable[[str], bytes], binding: Callable[..., Binding] = Binding
 ) -> Compiled:
-    """Bind a definition to the installed devices; a slot may run for ``slot_seconds`` on this host.
+    """Bind a definition to the installed devices; ``binding`` adds to their places what this host gives a slot.
 
     Raises ConfigError or PluginError for a device that is missing or refuses its options.
     """
-    workshop = _Workshop(definition, registry, blob, slot_seconds)
+    workshop = _Workshop(definition, registry, blob, binding)
     fingerprint = registry.fingerprint(_devices(definition, registry))
     return Compiled(definition.id, definition, fingerprint, workshop.execution)
 
@@ -55,9 +54,9 @@ class _Workshop:
     """Build the stages of one definition."""
 
     def __init__(
-        self, definition: Definition, registry: Registry, blob: Callable[[str], bytes], slot_seconds: float
+        self, definition: Definition, registry: Registry, blob: Callable[[str], bytes], binding: Callable[..., Binding]
     ) -> None:
-        self._slot_seconds = slot_seconds
+        self._binding = binding
         self._definition = definition
         self._plain = definition.message.plain()
         self._registry = registry
@@ -85,7 +84,7 @@ class _Workshop:
         """Build one stage of a stack."""
         factory = self._registry.factory("stages", member.device)
         options = options_of(factory, member.table, self._plain)
-        binding = Binding(
+        binding = self._binding(
             process=self._definition.id,
             definition=self._definition.message,
             number=member.number,
@@ -95,7 +94,6 @@ class _Workshop:
             blob=self._blob,
             imports=member.imports,
             member=self.member,
-            slot_seconds=self._slot_seconds,
             versions=self._versions,
         )
         return self._built(factory, options, binding)

@@ -200,7 +200,8 @@ class Binding:
     other stages of the stack, in order, once all of them are built; ``member`` builds a stage of
     a device-stack entry, for devices that are made of others. ``slot_seconds`` is how long this host lets
     one slot run: a stage that runs foreign code stops it then and raises ComputeError (kind ``wall-clock``).
-    ``versions`` are those of the distributions behind the devices, for errors alone: no answer may depend on them.
+    ``versions`` are those of the distributions behind the devices, for errors alone: no answer may depend on them,
+    nor on ``site``, where a device may keep what makes it ready sooner; None where nothing is to be kept.
     """
 
     process: str
@@ -214,6 +215,7 @@ class Binding:
     member: Callable[[Member], Stage]
     slot_seconds: float = math.inf
     versions: Mapping[str, str] = attrs.field(factory=dict)
+    site: Site | None = None
 
 
 class Blob(str):

@@ -13,11 +13,13 @@ import attrs
 import wasmtime
 
 from procession.errors import RequestError
+from procession.roles import Site
 from procession_wasm import binary, bounds, instructions, legacy, shims
 from procession_wasm.binary import Limits, Shape
 from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
+from procession_wasm.prepared import Prepared, Store
 from procession_wasm.watches import Watch
 
 MAX_BYTES = 64 << 20  # of an image, as text or binary
@@ -89,16 +91,19 @@ class Images:
         self._turns = [threading.Lock() for _ in range(TURNS)]
         self._compilers = threading.BoundedSemaphore(COMPILERS)
         self._watch: Watch | None = None
+        self._store: Store | None = None
         self._images: OrderedDict[str, Image] = OrderedDict()
         self._unfit: OrderedDict[str, str] = OrderedDict()
 
-    def compiled(self, image_id: str, content: bytes) -> Image:
-        """Return the image of these bytes; RequestError (kind ``bad-image``) says what is wrong with them."""
+    def compiled(self, image_id: str, content: bytes, site: Site | None = None) -> Image:
+        """Return the image of these bytes; RequestError (kind ``bad-image``) says what is wrong with them.
+
+        At a site it is prepared once, and kept there.
+        """
         with self._turns[hash(image_id) % TURNS]:
             image = self._known(image_id)
             if image is None:
-                with self._compilers:
-                    image = self._made(image_id, content)
+                image = self._made(image_id, content, self._store_of(site))
             with self._lock:
                 _keep(self._images, image_id, image, KEPT)
             return image
@@ -109,14 +114,25 @@ class Images:
                 raise bad_image(image_id, self._unfit[image_id])
             return self._images.pop(image_id, None)
 
-    def _made(self, image_id: str, content: bytes) -> Image:
+    def _made(self, image_id: str, content: bytes, store: Store | None) -> Image:
+        watch = self._watching()
+        image = kept_image(watch, image_id, content, store) if store else None
+        if image is not None:
+            return image
         try:
-            return compile_image(self._watching(), image_id, content)
+            with self._compilers:
+                return compile_image(watch, image_id, content, store)
         except UnfitError as error:
             if error.lasting:
                 with self._lock:
                     _keep(self._unfit, image_id, str(error), KEPT_REFUSALS)
             raise bad_image(image_id, str(error)) from error
+
+    def _store_of(self, site: Site | None) -> Store | None:
+        with self._lock:
+            if self._store is None and site is not None:
+                self._store = Store(site, ASKED)
+            return self._store
 
     def _watching(self) -> Watch:
         with self._lock:
@@ -138,8 +154,21 @@ def fingerprint() -> dict[str, str]:
     return {"wasmtime": version("wasmtime"), "flags": " ".join(flags)}
 
 
-def compile_image(watch: Watch, image_id: str, content: bytes) -> Image:
-    """Return the compiled image of a WASM binary or a WAT text.
+def kept_image(watch: Watch, image_id: str, content: bytes, store: Store) -> Image | None:
+    """Return an image that was prepared before; None where it was not, or for another engine."""
+    prepared = store.load(content)
+    if prepared is None:
+        return None
+    try:
+        module = wasmtime.Module.deserialize(watch.engine, prepared.artefact)
+    except wasmtime.WasmtimeError as error:
+        store.tell(_reason(error))
+        return None
+    return Image(image_id, watch, module, binary.shape_of(prepared.frame))
+
+
+def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | None = None) -> Image:
+    """Return the compiled image of a WASM binary or a WAT text; what cost a child is kept.
 
     Raises UnfitError where a child could not compile it within its limits.
     """
@@ -154,6 +183,8 @@ def compile_image(watch: Watch, image_id: str, content: bytes) -> Image:
             binary_form = compiler.ask(content)
             shape = _checked(image_id, binary_form)
             artefact = compiler.ask(binary.opened(binary_form, shape))
+        if store is not None:
+            store.save(content, Prepared.of(binary_form, artefact))
         return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape)
     except (wasmtime.WasmtimeError, IndexError, KeyError, UnicodeDecodeError) as error:
         what = f"neither a WASM module nor WAT text that this device runs: {_reason(error)}"

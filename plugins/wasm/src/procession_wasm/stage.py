@@ -195,7 +195,7 @@ class WasmStage:
 def build_stage(images: Images, options: WasmOptions, binding: Binding) -> WasmStage:
     """Build the stage of an image; RequestError (kind ``bad-image``) where the image cannot serve."""
     with _placed(binding):
-        image = images.compiled(options.image, binding.blob(options.image))
+        image = images.compiled(options.image, binding.blob(options.image), binding.site)
         _check_options(image, options)
     return WasmStage(options, binding, image)
 

@@ -1,0 +1,116 @@
+"""Prepared images: an image rewritten, checked and compiled, and where that is kept.
+
+Rules
+-----
+* What is kept belongs to one image, engine, configuration, processor and version of this package: another one of
+  them is another name.
+* What cannot be kept or taken is told once and made again; it never stops a process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import threading
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from procession.registry import source_digest
+from procession.roles import Site
+from procession_wasm.reader import Reader, joined, sections, unsigned
+from procession_wasm.shelves import Shelf, ShelfError, is_possible
+
+FOLDER = "images"  # in the data folder
+
+_CUSTOM, _CODE = 0, 10
+_PROCESSORS = Path("/proc/cpuinfo")
+
+log = logging.getLogger("procession")
+
+
+@attrs.frozen
+class Prepared:
+    """Hold what is kept of an image: its binary form without the code, and its compiled form."""
+
+    frame: bytes
+    artefact: bytes
+
+    @classmethod
+    def of(cls, binary_form: bytes, artefact: bytes) -> Prepared:
+        """Return what is kept of a module."""
+        kept = [(number, body) for number, body in sections(binary_form) if number not in (_CUSTOM, _CODE)]
+        return cls(joined(kept), artefact)
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        return unsigned(len(self.frame)) + self.frame + self.artefact
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> Prepared:
+        """Return it from its bytes."""
+        reader = Reader(content)
+        return cls(reader.take(reader.unsigned()), content[reader.at :])
+
+
+class Store:
+    """Keep prepared images of a kernel in its data folder; a kernel that only reads uses what is there."""
+
+    def __init__(self, site: Site, configuration: Mapping[str, Any]) -> None:
+        self._shelf = Shelf(site.data / FOLDER) if is_possible() else None
+        self._read_only = site.read_only
+        self._setting = json.dumps([_setting(), configuration], sort_keys=True)
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def load(self, content: bytes) -> Prepared | None:
+        """Return what is kept of an image, if anything is."""
+        if self._shelf is None:
+            return None
+        try:
+            packed = self._shelf.load(self._name(content))
+        except ShelfError as error:
+            self.tell(str(error))
+            return None
+        return None if packed is None else Prepared.unpacked(packed)
+
+    def save(self, content: bytes, prepared: Prepared) -> None:
+        """Keep an image, where this kernel may write."""
+        if self._shelf is None or self._read_only:
+            return
+        try:
+            self._shelf.save(self._name(content), prepared.packed())
+        except ShelfError as error:
+            self.tell(str(error))
+
+    def tell(self, reason: str) -> None:
+        """Say once why an image is compiled again."""
+        with self._lock:
+            new = reason not in self._told
+            self._told.add(reason)
+        if new and self._shelf is not None:
+            log.warning("%s: a compiled image is not used, and compiled again: %s", self._shelf.folder, reason)
+
+    def _name(self, content: bytes) -> str:
+        return sha256(f"{sha256(content).hexdigest()} {self._setting}".encode()).hexdigest()
+
+
+def _setting() -> list[str]:
+    """Return what the compiled form depends on beside the image and the configuration."""
+    sources = source_digest("procession_wasm")  # the versions of all that rewrites, checks and opens
+    return [version("wasmtime"), sources, sys.platform, platform.machine(), _abilities()]
+
+
+def _abilities() -> str:
+    """Return what this processor can do, as far as the system tells."""
+    try:
+        with _PROCESSORS.open(encoding="utf-8", errors="replace") as lines:
+            return next((line.strip() for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,239 @@
+"""Private folders: what is kept comes back whole, and nothing that another user could have put there is taken."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from procession_wasm import shelves
+from procession_wasm.shelves import Shelf, ShelfError
+
+NAME = "a name"
+CONTENT = b"machine code" * 1000
+NOBODY = 65534
+
+Spoil = Callable[[Path], object]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """Return a shelf that keeps one thing."""
+    (tmp_path / "data").mkdir()
+    made = Shelf(tmp_path / "data" / "images")
+    made.save(NAME, CONTENT)
+    return made
+
+
+def names(folder: Path) -> list[str]:
+    """Return what is in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_is_kept_comes_back(shelf: Shelf) -> None:
+    """Bytes are found under their name, in a folder and a file that are open to their owner alone."""
+    assert CONTENT == shelf.load(NAME)
+    assert None is shelf.load("another")
+    modes = [path.stat().st_mode & 0o777 for path in (shelf.folder, shelf.folder / NAME)]
+    assert [0o700, 0o600] == modes
+    assert [NAME] == names(shelf.folder)
+
+
+def test_an_empty_place_keeps_nothing(tmp_path: Path) -> None:
+    """Where no folder is there is nothing, and looking makes none."""
+    assert None is Shelf(tmp_path / "data" / "images").load(NAME)
+    assert [] == names(tmp_path)
+
+
+def _replace(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def _link_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+
+
+def _link(folder: Path) -> None:
+    (folder / NAME).rename(folder / "elsewhere")
+    (folder / NAME).symlink_to("elsewhere")
+
+
+def _change(folder: Path, at: int) -> None:
+    content = bytearray((folder / NAME).read_bytes())
+    content[at] ^= 1
+    (folder / NAME).write_bytes(content)
+
+
+UNSAFE: dict[str, tuple[Spoil, str]] = {
+    "folder of another user": (lambda folder: os.chown(folder, NOBODY, -1), "images belongs to another user"),
+    "folder that others read": (lambda folder: folder.chmod(0o755), "images is open to others"),
+    "folder that is a link": (_link_folder, "Not a directory"),
+    "file of another user": (lambda folder: os.chown(folder / NAME, NOBODY, -1), "a name belongs to another user"),
+    "file that others write": (lambda folder: (folder / NAME).chmod(0o602), "a name is open to others"),
+    "file that is a link": (_link, "symbolic links"),
+    "file of two names": (lambda folder: os.link(folder / NAME, folder / "b"), "has another name beside"),
+    "pipe": (lambda folder: _replace(folder / NAME, os.mkfifo), "a name is no file"),
+    "folder in its place": (lambda folder: _replace(folder / NAME, Path.mkdir), "a name is no file"),
+    "way of another user": (lambda folder: os.chown(folder.parent, NOBODY, -1), "data belongs to another user"),
+    "way that a group writes": (lambda folder: folder.parent.chmod(0o775), "others may write to .*data"),
+    "way that all write": (lambda folder: folder.parent.chmod(0o757), "others may write to .*data"),
+}
+DAMAGED: dict[str, Spoil] = {
+    "empty": lambda folder: os.truncate(folder / NAME, 0),
+    "truncated": lambda folder: os.truncate(folder / NAME, 5000),
+    "without an end": lambda folder: os.truncate(folder / NAME, len(CONTENT) + 50),
+    "flipped": lambda folder: _change(folder, 6000),
+    "of another form": lambda folder: _change(folder, 3),
+    "of another name": lambda folder: (folder / "other").rename(folder / NAME),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
+@pytest.mark.parametrize("case", UNSAFE)
+def test_what_others_could_have_written_is_not_taken(case: str, shelf: Shelf) -> None:
+    """A folder, a file, or a way to them that another user may write is refused, by its reason."""
+    spoil, reason = UNSAFE[case]
+    spoil(shelf.folder)
+    with pytest.raises(ShelfError, match=reason):
+        shelf.load(NAME)
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_what_is_damaged_is_not_taken(case: str, shelf: Shelf) -> None:
+    """A file that is not whole, or that was kept under another name, is refused."""
+    shelf.save("other", CONTENT)
+    DAMAGED[case](shelf.folder)
+    with pytest.raises(ShelfError, match="damaged, or was kept under another name"):
+        shelf.load(NAME)
+
+
+def test_a_shared_way_is_taken_where_nobody_can_rename(shelf: Shelf) -> None:
+    """A folder that all may write, and where each may rename only what is theirs, leads to what is ours."""
+    shelf.folder.parent.chmod(0o1777)
+    assert CONTENT == shelf.load(NAME)
+
+
+def test_what_is_too_large_is_not_taken(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beyond the bound is not read."""
+    monkeypatch.setattr(shelves, "MOST_BYTES", 100)
+    with pytest.raises(ShelfError, match="at most 100 are taken"):
+        shelf.load(NAME)
+
+
+def test_nothing_is_kept_where_others_write(shelf: Shelf) -> None:
+    """Where another user may write nothing is kept either."""
+    shelf.folder.chmod(0o777)
+    with pytest.raises(ShelfError, match="is open to others"):
+        shelf.save("another", CONTENT)
+    assert [NAME] == names(shelf.folder)
+
+
+# -- controls
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
+@pytest.mark.parametrize(
+    ("case", "check"),
+    [
+        ("folder of another user", "_check_own"),
+        ("folder that others read", "_check_own"),
+        ("file of another user", "_check_own"),
+        ("file that others write", "_check_own"),
+        ("way of another user", "_check_step"),
+        ("way that all write", "_check_step"),
+    ],
+)
+def test_without_a_check_it_is_taken(case: str, check: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same folder serves what is in it once nobody looks whose it is."""
+    UNSAFE[case][0](shelf.folder)
+    monkeypatch.setattr(shelves, check, lambda *given: None)
+    assert CONTENT == shelf.load(NAME)
+
+
+def test_without_care_for_links_they_are_followed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link is followed once it is opened as any file is."""
+    _link(shelf.folder)
+    monkeypatch.setattr(shelves, "_READ", os.O_RDONLY)
+    assert CONTENT == shelf.load(NAME)
+
+
+@pytest.mark.parametrize("case", ["flipped", "of another name"])
+def test_without_the_digest_damage_is_taken(case: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage comes back as content once the digest says nothing."""
+    monkeypatch.setattr(shelves, "_digest", lambda name, content: bytes(shelves._DIGEST))
+    shelf.save(NAME, CONTENT)
+    shelf.save("other", CONTENT + b"!")
+    DAMAGED[case](shelf.folder)
+    assert CONTENT != shelf.load(NAME)
+
+
+# -- writing
+
+
+def no_room(handle: int) -> None:
+    """Be a disk that is full when it comes to it."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def in_place(folder: int, name: str, content: bytes) -> None:
+    """Write where the file is, and be stopped half way."""
+    handle = os.open(name, os.O_WRONLY, dir_fd=folder)
+    os.write(handle, content[: len(content) // 2])
+    os.close(handle)
+    no_room(handle)
+
+
+def test_a_stop_half_way_leaves_what_was_there(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written whole changes nothing, and leaves nothing behind."""
+    monkeypatch.setattr(shelves.os, "fsync", no_room)
+    with pytest.raises(ShelfError, match="No space left"):
+        shelf.save(NAME, b"other" * 4000)
+    assert (CONTENT, [NAME]) == (shelf.load(NAME), names(shelf.folder))
+
+
+def test_writing_in_place_would_damage_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written in place, the same stop leaves a file that is none."""
+    monkeypatch.setattr(shelves, "_write", in_place)
+    with pytest.raises(ShelfError, match="No space left"):
+        shelf.save(NAME, b"other" * 4000)
+    with pytest.raises(ShelfError, match="damaged"):
+        shelf.load(NAME)
+
+
+def test_writers_at_once_disturb_nobody(shelf: Shelf) -> None:
+    """Whatever others are writing under a name, a reader finds one of their contents, whole."""
+    contents = {bytes([number]) * 300_000 for number in range(4)}
+    found: set[bytes | None] = set()
+    writers = [threading.Thread(target=lambda content=content: _write_often(shelf, content)) for content in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        found.add(shelf.load(NAME))
+    found.add(shelf.load(NAME))
+    assert found <= {*contents, CONTENT}
+    assert shelf.load(NAME) in contents
+    assert [NAME] == names(shelf.folder)
+
+
+def _write_often(shelf: Shelf, content: bytes) -> None:
+    for _ in range(20):
+        shelf.save(NAME, content)
+
+
+def test_the_oldest_go_where_there_is_too_much(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder has a bound; what is kept last stays, however large."""
+    for age, name in enumerate(("third", "second", "first")):
+        shelf.save(name, CONTENT)
+        os.utime(shelf.folder / name, (1000 - age, 1000 - age))
+    monkeypatch.setattr(shelves, "MOST_KEPT", 3 * len(CONTENT) + 1000)
+    shelf.save("latest", CONTENT)
+    assert {NAME, "third", "latest"} == set(names(shelf.folder))
+    monkeypatch.setattr(shelves, "MOST_KEPT", 10)
+    shelf.save("large", CONTENT * 2)
+    assert ["large"] == names(shelf.folder)

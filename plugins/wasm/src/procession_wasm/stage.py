@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from procession.errors import RequestError
-from procession.messages import Message
+from procession.messages import EMPTY, Message
 from procession.roles import Binding, Live, Ok, Verdict
 from procession.schedules import Assignment
 from procession.stacks import entry_of
@@ -16,10 +16,10 @@ from procession_wasm.faults import GuestError
 from procession_wasm.images import Image, Images, bad_image
 from procession_wasm.instance import Instance
 from procession_wasm.linking import Links, links_of
-from procession_wasm.mirror import Mirror
 from procession_wasm.options import WASM_PAGE, WasmOptions
 from procession_wasm.parts import NO_ROOT, UNBOOTED, contents_of
 from procession_wasm.texts import call_with_texts
+from procession_wasm.trail import Answer, Step, Trail
 from procession_wasm.watches import Allowance
 
 AFTER_CALL = "priv.after-call"  # a function state -> state that an import leaves for the end of the call
@@ -49,9 +49,8 @@ class WasmStage:
         self._choices = choices_of(image.shape, options)
         self._links: Links | None = None
         self._instance: Instance | None = None
-        self._mirror = Mirror(image)
-        self._marked: int | None = None  # the slot before which the mirror was taken
-        self._mirrored = False  # the guest did nothing since the mirror was taken, or it was put back
+        self._trail: Trail | None = None  # there while the guest is started
+        self._behind = False  # the instance stands somewhere else than at the end of the trail
         self._booted_in: int | None = None
         self._watched = False
         self._allowance: Allowance | None = None  # of the slot that is being computed
@@ -65,6 +64,7 @@ class WasmStage:
         self._drop()
         self._booted_in = genesis.slot
         try:
+            self._trail = Trail(self._image, repeatable=self._linked().pure)
             instance = self._fresh()
             self._run(instance, instance.boot, state, genesis)
             return Ok(_after_call(instance.state))
@@ -87,31 +87,31 @@ class WasmStage:
 
     def snapshot(self) -> Live | None:
         """Return memory and globals as they are."""
-        if self._instance is None:
+        if self._trail is None:
             return Live(dict(UNBOOTED), NO_ROOT)
-        self._mark(None)
-        return self._mirror.live()
+        return self._trail.live(self._standing())
 
     def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
         """Make a guest of memory and globals; it is not started again."""
         self._drop()
         if dict(parts) == UNBOOTED:
             return
-        self._mirror.load(contents_of(parts, self._image, self._options.memory_limit))
-        self._mirror.put_back(self._fresh())
-        self._mirrored = True
+        self._trail = Trail(self._image, repeatable=self._linked().pure)
+        self._trail.load(contents_of(parts, self._image, self._options.memory_limit))
+        self._go_back()
 
     def rollback(self, slot: int) -> None:
-        """Go back to before a slot: to the marked memory, or to no guest where the slot began with its start."""
+        """Go back to before a slot, or to no guest where the slot began with its start."""
         self._allowance = None  # a retry has all of its time
         if self._booted_in == slot:
             self._drop()
-        elif self._marked == slot and not self._mirrored:
+        elif self._trail is not None and self._trail.slot == slot:
+            self._trail.undo()
             self._go_back()
 
     def size(self) -> int:
-        """Return the bytes of the memory and of the copy to go back to."""
-        return self._mirror.size + (self._instance.size if self._instance else 0)
+        """Return the bytes of the memory and of what is kept to go back by."""
+        return (self._trail.size if self._trail else 0) + (self._instance.size if self._instance else 0)
 
     def close(self) -> None:
         """Give back the memory."""
@@ -121,16 +121,27 @@ class WasmStage:
         self._watched = False
 
     def _called(self, call: Call, state: Message, assignment: Assignment) -> Verdict:
-        instance = self._marked_instance(assignment.slot)
+        if self._trail is None:
+            raise GuestError("refused", "the guest was never started")
+        instance = self._standing()
+        if self._booted_in != assignment.slot:
+            self._trail.begin(instance, assignment.slot)
         try:
-            if call.texts:
-                reply = self._run(instance, lambda: call_with_texts(instance, call), state, assignment)
-                return Ok(self._answered(instance, {}).with_private(REPLY, reply))
-            output = self._run(instance, lambda: instance.call(call.function, *call.parameters), state, assignment)
-            return Ok(self._answered(instance, {"output": output}))
+            answer = self._made(instance, call, state, assignment)
+            if self._booted_in != assignment.slot:
+                self._trail.add(Step(call, assignment, answer, self._options.fuel - instance.fuel))
+            rows = {} if call.texts else {"output": answer}
+            answered = self._answered(instance, rows)
+            return Ok(answered.with_private(REPLY, answer) if call.texts else answered)
         except BaseException:
             self.rollback(assignment.slot)  # whatever stopped it, half a slot stays in no memory
             raise
+
+    def _made(self, instance: Instance, call: Call, state: Message, assignment: Assignment) -> Answer:
+        def made() -> Answer:
+            return call_with_texts(instance, call) if call.texts else instance.call(call.function, *call.parameters)
+
+        return self._run(instance, made, state, assignment)
 
     def _run(self, instance: Instance, work: Callable[[], T], state: Message, assignment: Assignment) -> T:
         if not self._watched:
@@ -138,38 +149,42 @@ class WasmStage:
             self._watched = True
         if self._allowance is None or self._allowance.slot != assignment.slot:
             self._allowance = Allowance(self._binding, assignment.slot)
-        self._mirrored = False
         instance.enter(state, assignment, fuel=self._options.fuel, allowance=self._allowance)
         try:
             return self._image.watch.run(work, self._allowance)
         finally:
             instance.leave()
 
-    def _answered(self, instance: Instance, rows: dict[str, object]) -> Message:
+    def _answered(self, instance: Instance, rows: Mapping[str, object]) -> Message:
         written: dict[str, object] = {"type": "ok", **rows}
         for part in reversed(self._place):
             written = {part: written}
         return _after_call(instance.state).with_private(CALL, None).set(written)
 
-    def _marked_instance(self, slot: int) -> Instance:
-        if self._instance is None:
-            raise GuestError("refused", "the guest was never started")
-        if self._marked != slot and self._booted_in != slot:
-            self._mark(slot)
+    def _standing(self) -> Instance:
+        """Return the instance at the end of the trail, where the guest stands."""
+        if self._behind:
+            self._go_back()
+        assert self._instance is not None
         return self._instance
 
-    def _mark(self, slot: int | None) -> None:
-        """Take the mirror before a slot, or between two; after a slot that was put back it is there already."""
-        assert self._instance is not None
-        if not self._mirrored:
-            self._mirror.take(self._instance)
-        self._mirrored, self._marked = True, slot
-
     def _go_back(self) -> None:
+        """Put the guest to the end of the trail; what stops that leaves it behind, and it is tried again."""
+        assert self._trail is not None
+        self._behind = True
+        if not self._trail.back(self._instance):
+            self._trail.back(self._fresh())
         assert self._instance is not None
-        instance = self._instance if self._mirror.fits(self._instance) else self._fresh()
-        self._mirror.put_back(instance)
-        self._mirrored = True
+        for step in self._trail.steps:
+            self._repeat(self._instance, step)
+        self._behind = False
+
+    def _repeat(self, instance: Instance, step: Step) -> None:
+        try:
+            answer: Answer = self._made(instance, step.call, EMPTY, step.assignment)
+        except GuestError as fault:
+            answer = fault.text.encode()  # it ended well before, so this is another answer
+        step.check(answer, self._options.fuel - instance.fuel)
 
     def _fresh(self) -> Instance:
         if self._instance is not None:
@@ -181,8 +196,8 @@ class WasmStage:
     def _drop(self) -> None:
         if self._instance is not None:
             self._instance.close()
-        self._instance, self._marked, self._booted_in, self._allowance = None, None, None, None
-        self._mirror, self._mirrored = Mirror(self._image), False
+        self._instance, self._trail, self._behind = None, None, False
+        self._booted_in, self._allowance = None, None
 
     def _linked(self) -> Links:
         if self._links is None:

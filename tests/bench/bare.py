@@ -15,6 +15,7 @@ from typing import Any
 
 import wasmtime
 
+from procession.ids import hash_id
 from procession.messages import Message
 from procession.schedules import Assignment
 from procession_json_iface.requests import message_json, process_json
@@ -28,47 +29,46 @@ from procession_wasm.wasi import WasiStage
 from procession_wasm.watches import Watch
 
 PROCESS = "Process-000000000000000000000000000000000_A"
-OWNER = "Owner-0000000000000000000000000000000000000"  # whom aos-2-pure-xs believes
 FUEL = 10_000_000_000
 TICKS = 1 << 40
-DEFINITION = Message({"type": "Process", "name": "bench", "device": "process@1.0", "authority": OWNER})
+SEED = {"type": "Process", "device": "process@1.0", "random-seed": "bench"}
 
 Handle = Callable[[bytes, bytes], bytes]
 Evaluate = Callable[[Mapping[str, Any]], bytes]
 
 
 @contextmanager
-def bare(module: Path, *, metered: bool) -> Iterator[Evaluate]:
-    """Start an image of AOS, and yield what evaluates a message by it.
+def bare(module: Path, definition: Mapping[str, Any], *, metered: bool) -> Iterator[Evaluate]:
+    """Start an image of AOS for a process, and yield what evaluates a message by it.
 
-    ``metered`` runs it with fuel, epochs and canonical NaN as ours does, else the engine is as it comes. The text
-    of a message is made when it is another one than before.
+    ``metered`` runs it with fuel, epochs and canonical NaN as ours does, else the engine is as it comes. The texts
+    are those that json-iface@1.0 makes of the same process; that of a message is made when it is another one.
     """
     engine = wasmtime.Engine(_configured(metered=metered))
     content = module.read_bytes()
+    image_id = hash_id(content)
     content = modernised(content) or content
     shape = binary.shape_of(content)
     image = Image("bench", Watch(engine), wasmtime.Module(engine, binary.opened(content, shape)), shape)
     store = wasmtime.Store(engine)
     handle = _handle(image, links_of(image, WasiStage().answer), store, metered=metered)
-    process = process_json(PROCESS, DEFINITION, "").encode()
-    handle(_text(DEFINITION, 0), process)
+    defined = Message({**SEED, **definition, "image": image_id})
+    process = process_json(PROCESS, defined, image_id).encode()
+    handle(_text(defined, 0, defined), process)
     texts: list[tuple[Mapping[str, Any], bytes]] = []
 
     def evaluate(message: Mapping[str, Any]) -> bytes:
         if not texts or texts[0][0] is not message:
-            texts[:] = [(message, _text(Message(message), 1))]
+            texts[:] = [(message, _text(Message(message), 1, defined))]
         return handle(texts[0][1], process)
 
-    reply = evaluate({"action": "Eval", "data": "1 + 1", "from": OWNER, "owner": OWNER})
-    assert b'"2"' in reply, reply
     try:
         yield evaluate
     finally:
         store.close()
 
 
-def _text(message: Message, slot: int) -> bytes:
+def _text(message: Message, slot: int, definition: Message) -> bytes:
     assigned = Assignment(
         process=PROCESS,
         slot=slot,
@@ -79,7 +79,7 @@ def _text(message: Message, slot: int) -> bytes:
         chain=bytes(32),
         message=message,
     )
-    return message_json(assigned, DEFINITION, "").encode()
+    return message_json(assigned, definition, definition["image"]).encode()
 
 
 def _configured(*, metered: bool) -> wasmtime.Config:

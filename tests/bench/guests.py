@@ -192,8 +192,8 @@ def _bare(image: Image, folder: Path, *, metered: bool) -> Iterator[Measure]:
     from bench.bare import bare
 
     message = image.evaluating("1 + 1")
-    with bare(image.fetch(), metered=metered) as evaluate:
-        evaluate(image.evaluating("1"))
+    with bare(image.fetch(), {**AOS_DEFINITION, **image.keys}, metered=metered) as evaluate:
+        assert b'"2"' in evaluate(message)
         yield cost(lambda: evaluate(message))
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -93,17 +94,20 @@ def snapshotter(place: Kept) -> Snapshotter:
     return made
 
 
+def points(place: Kept, cache: Cache) -> list[Record]:
+    """Return the records with a snapshot."""
+    return [record for slot in range(COUNT + 1) if (record := cache.get(place.process, slot)) and record.snapshot]
+
+
 def replace_snapshots(place: Kept, spoil: Callable[[Record, bytes], bytes]) -> int:
-    """Put something else in the place of every snapshot, under its own right hash; return how many there were."""
+    """Put something else in the place of the last blob of every snapshot, under its right hash; return how many."""
     with opened_cache(place) as cache:
-        records = [
-            record for slot in range(COUNT + 1) if (record := cache.get(place.process, slot)) and record.snapshot
-        ]
+        records = points(place, cache)
         for record in records:
-            assert record.snapshot is not None
-            content = spoil(record, cache.get_blob(record.snapshot))
+            *others, last = record.blobs
+            content = spoil(record, cache.get_blob(last))
             digest = sha256(content).digest()
-            cache.put(Batch((attrs.evolve(record, snapshot=digest),), {digest: content}))
+            cache.put(Batch((attrs.evolve(record, snapshot=b"".join([*others, digest])),), {digest: content}))
         return len(records)
 
 
@@ -139,23 +143,24 @@ def test_spoilt_snapshots_are_passed_over(spoil: Spoil, copy: Kept, caplog: pyte
 def test_snapshots_of_another_fingerprint_are_passed_over(copy: Kept, caplog: pytest.LogCaptureFixture) -> None:
     """A snapshot that another device made is not taken up, though its bytes are in order."""
 
-    def foreign(record: Record, content: bytes) -> bytes:
-        return snapshotter(copy).pack(snapshotter(copy).unpack(content, record.fingerprint), "another fingerprint")
-
-    replace_snapshots(copy, foreign)
+    packer = snapshotter(copy)
+    with opened_cache(copy) as cache:
+        for record in points(copy, cache):
+            parts = packer.unpack([cache.get_blob(digest) for digest in record.blobs], record.fingerprint).parts
+            made = packer.pack(parts, "another fingerprint")
+            changed = attrs.evolve(record, snapshot=made.digests[-1])
+            cache.put(Batch((changed,), {made.digests[-1]: made.content}))
     assert copy.states == found(copy)
     assert any("passed over" in text for text in caplog.messages)
 
 
 def test_snapshots_of_another_slot_are_passed_over(copy: Kept, caplog: pytest.LogCaptureFixture) -> None:
     """A snapshot in order, but of another slot, is noticed by its live root."""
-    seen: list[bytes] = []
-
-    def of_the_slot_before(record: Record, content: bytes) -> bytes:
-        seen.append(content)
-        return seen[-2] if len(seen) > 1 else content
-
-    replace_snapshots(copy, of_the_slot_before)
+    with opened_cache(copy) as cache:
+        records = points(copy, cache)
+        for before, record in pairwise(records):
+            cache.put(Batch((attrs.evolve(record, snapshot=before.snapshot),), {}))
+    assert any(len(record.blobs) > 1 for record in records)
     assert copy.states == found(copy)
     assert any("another live root" in text for text in caplog.messages)
 

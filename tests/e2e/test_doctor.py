@@ -59,12 +59,11 @@ def lose_part(place: Place) -> None:
         assert db.execute("DELETE FROM blobs WHERE instr(content, CAST('17 17 17' AS BLOB)) > 0").rowcount == 1
 
 
-def spoil_snapshot(place: Place) -> None:
-    """Put something else under the digest of a snapshot."""
-    record = record_of(place, place.ledger, EVERY - 1)
-    assert record.snapshot is not None
+def spoil_snapshot(place: Place, slot: int = COUNT) -> None:
+    """Put something else under the digest of a snapshot's last blob."""
+    record = record_of(place, place.ledger, slot)
     with cache_of(place) as cache:
-        content = cache.get_blob(record.snapshot)
+        content = cache.get_blob(record.blobs[-1])
     with database(place, CACHE) as db:
         spoilt = content[:-1] + bytes([content[-1] ^ 1])
         assert 1 == db.execute("UPDATE blobs SET content = ? WHERE content = ?", (spoilt, content)).rowcount
@@ -119,7 +118,7 @@ MENDED: dict[str, tuple[Damage, Mend, str, int | None]] = {
         4,
     ),
     "a part that is missing": (lose_part, Mend.PARTS, "a part of the stored state cannot be read: missing", 18),
-    "a snapshot that is damaged": (spoil_snapshot, Mend.SNAPSHOT, "the snapshot cannot be read: damaged", EVERY - 1),
+    "a snapshot that is damaged": (spoil_snapshot, Mend.SNAPSHOT, "the snapshot cannot be read: damaged", COUNT),
     "a snapshot that is missing": (
         lambda place: change(place, place.ledger, EVERY - 1, snapshot=bytes(32)),
         Mend.SNAPSHOT,
@@ -181,6 +180,20 @@ def test_what_loses_nothing_is_mended(case: str, place: Place) -> None:
     mended = doctor(place, "--repair")
     assert (0, []) == (mended.code, mended.findings), mended.text
     assert {"done"} == {act["outcome"] for act in mended.document["repaired"]}
+    assert place.states == place.found()
+
+
+def test_snapshots_that_lean_on_a_damaged_one_are_dropped_with_it(place: Place) -> None:
+    """A blob that other snapshots lean on is told with each of them, and a repair leaves no trace of any."""
+    (whole,) = record_of(place, place.ledger, EVERY - 1).blobs
+    leaning = [slot for slot in range(COUNT + 1) if whole in record_of(place, place.ledger, slot).blobs]
+    spoil_snapshot(place, EVERY - 1)
+    told = doctor(place)
+    assert leaning == sorted(found["first"] for found in told.findings)
+    assert len(leaning) > 1
+    mended = doctor(place, "--repair")
+    assert (0, []) == (mended.code, mended.findings), mended.text
+    assert (0, []) == (doctor(place).code, doctor(place).findings)
     assert place.states == place.found()
 
 

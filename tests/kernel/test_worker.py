@@ -18,7 +18,7 @@ from procession.batches import SLOTS
 from procession.errors import CacheError, SnapshotError
 from procession.ids import from_id
 from procession.results import Batch, Record
-from procession.roles import Fail, Live, Ok, Verdict
+from procession.roles import Fail, Live, Ok, Point, Verdict
 from procession.schedules import Assignment
 from procession.stored import Source, message_of, unsaved_nodes
 from procession.testing.fakes import MemoryCache, MemoryHost, MemorySnapshotter
@@ -475,8 +475,8 @@ class SnapshotBytes:
 
     def pack(self, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
         """Return the bytes of a snapshot."""
-        packed: bytes = self.factory.build(None, None).pack(parts, fingerprint)
-        return packed
+        packed: Point = self.factory.build(None, None).pack(parts, fingerprint)
+        return packed.content
 
 
 def test_a_restore_that_raises_is_passed_over(shop: Opened) -> None:
@@ -518,10 +518,10 @@ def test_a_snapshot_that_cannot_be_packed_costs_no_result(shop: Opened, monkeypa
     process = one.open()
     whole = MemorySnapshotter.pack
 
-    def refusing(packer: MemorySnapshotter, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
+    def refusing(packer: MemorySnapshotter, parts: Mapping[str, bytes], fingerprint: str, *before: Any) -> Point:
         if parts:
             raise SnapshotError("holds too much", kind="too-large")
-        return whole(packer, parts, fingerprint)
+        return whole(packer, parts, fingerprint, *before)
 
     monkeypatch.setattr(MemorySnapshotter, "pack", refusing)
     process.schedule_many([{"amount": 1}] * 3)

@@ -20,7 +20,8 @@ import zstandard
 from procession.errors import SnapshotError
 from procession.messages import encode
 from procession.roles import Site
-from procession_zstd import ZstdOptions, ZstdSnapshotter, snapshotter
+from procession_zstd import ZstdOptions, ZstdSnapshotter, older, reading
+from procession_zstd.cells import size_of
 from procession_zstd.headers import MAGIC
 from reliability.disks import clock
 from reliability.zygotes import tell
@@ -133,12 +134,12 @@ def mutants(dice: Random, count: int) -> Iterator[Bomb]:
 def unpack(path: str, spoilt: str = "") -> None:
     """Unpack a file in a child; tell what came of it and how much memory it took, in KiB."""
     if spoilt:
-        snapshotter.expand = _trusting
+        older.expand = reading.expand = _trusting
     made = ZstdSnapshotter(ZstdOptions(limit=CAP), Site(Path(), False, clock))
     content = Path(path).read_bytes()
     before, kind, size = _peak(), "", 0
     try:
-        size = sum(map(len, made.unpack(content, FINGERPRINT).values()))
+        size = size_of(made.unpack([content], FINGERPRINT).parts)
     except SnapshotError as error:
         kind = error.kind
     except Exception as error:  # noqa: BLE001 - the child says what became of it
@@ -146,7 +147,7 @@ def unpack(path: str, spoilt: str = "") -> None:
     tell(json.dumps({"kind": kind, "size": size, "grown": _peak() - before}))
 
 
-def _trusting(content: memoryview, sizes: Iterable[int]) -> Iterator[bytes]:
+def _trusting(content: memoryview, sizes: Iterable[int], *, old: bytes = b"") -> Iterator[bytes]:
     """Take the protection away: believe that a decompressor keeps to its limit."""
     yield zstandard.ZstdDecompressor().decompress(content, max_output_size=CAP)
 

@@ -209,7 +209,7 @@ def of_another_slot(place: Kept, dice: Random) -> None:
         record = newest_point(cache, place.processes[0])
         older = cache.latest(record.process, record.slot - 1 - dice.randrange(EVERY), with_snapshot=True)
         assert older is not None
-        _replace(cache, record, _snapshot(cache, older))
+        cache.put(Batch((attrs.evolve(record, snapshot=older.snapshot),), {}))
 
 
 def of_another_process(place: Kept, dice: Random) -> None:
@@ -218,7 +218,7 @@ def of_another_process(place: Kept, dice: Random) -> None:
         one, other = [newest_point(cache, process) for process in place.processes]
         older = cache.latest(other.process, other.slot - 1 - dice.randrange(EVERY), with_snapshot=True)
         assert older is not None
-        _replace(cache, one, _snapshot(cache, older))
+        cache.put(Batch((attrs.evolve(one, snapshot=older.snapshot),), {}))
 
 
 def of_another_engine(place: Kept, dice: Random) -> None:
@@ -226,8 +226,8 @@ def of_another_engine(place: Kept, dice: Random) -> None:
     snapshotter = ZstdSnapshotter(ZstdOptions(), Site(place.data, False, clock))
     with opened_cache(place) as cache:
         record = newest_point(cache, place.processes[0])
-        parts = snapshotter.unpack(_snapshot(cache, record), record.fingerprint)
-        _replace(cache, record, snapshotter.pack(parts, f"engine {dice.random()}"))
+        point = snapshotter.unpack([cache.get_blob(digest) for digest in record.blobs], record.fingerprint)
+        _replace(cache, record, snapshotter.pack(point.parts, f"engine {dice.random()}").content)
 
 
 def of_another_schedule(place: Kept, dice: Random) -> None:
@@ -282,8 +282,7 @@ def in_file(kind: str) -> Callable[[Kept, Random], None]:
 
     def damage(place: Kept, dice: Random) -> None:
         with opened_cache(place) as cache:
-            point = newest_point(cache, place.processes[0]).snapshot
-            assert point is not None
+            point = newest_point(cache, place.processes[0]).blobs[-1]
         files = sorted(file for file in (place.data / "blobs").rglob("*") if file.is_file())
         for file in [dice.choice(files), *(file for file in files if file.name == point.hex())]:
             file.write_bytes(KINDS[kind](file.read_bytes(), dice))
@@ -302,13 +301,15 @@ def anywhere(kind: str) -> Callable[[Kept, Random], None]:
 
 
 def _snapshot(cache: SqliteCache, record: Record) -> bytes:
-    assert record.snapshot is not None
-    return cache.get_blob(record.snapshot)
+    """Return the last of a snapshot's blobs."""
+    return cache.get_blob(record.blobs[-1])
 
 
 def _replace(cache: SqliteCache, record: Record, content: bytes) -> None:
+    """Put something else in the place of the last."""
     digest = sha256(content).digest()
-    cache.put(Batch((attrs.evolve(record, snapshot=digest),), {digest: content}))
+    snapshot = b"".join([*record.blobs[:-1], digest])
+    cache.put(Batch((attrs.evolve(record, snapshot=snapshot),), {digest: content}))
 
 
 # -- all of it

@@ -9,13 +9,14 @@ Rules
 from __future__ import annotations
 
 import time
-from hashlib import sha256
+from typing import Any
 
 from procession.errors import CacheError, ComputeError, Fact, SnapshotError
 from procession.executors import ACCEPT, Executor, Services, check_chain_of
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
+from procession.roles import Point
 from procession.schedules import Assignment
 from procession.stored import unsaved_nodes
 from procession.tries import Node
@@ -29,15 +30,14 @@ KEPT_ALWAYS = ("results", "at-slot", "process", "device", "initialized", "halted
 class Pending:
     """Collect the records of one commit."""
 
-    def __init__(self, services: Services, horizon: int, empty_snapshot: bytes, *, rewrite: bool = False) -> None:
+    def __init__(self, services: Services, horizon: int, empty: Point, *, rewrite: bool = False) -> None:
         self._services = services
         self._mark = object()  # of the nodes in here, until the store has acknowledged them
         self._saved = (self._mark,) if rewrite else (self._mark, services.cache)
         self._horizon = horizon  # slots up to here may be stored already
-        self._empty_snapshot = empty_snapshot
+        self._empty = empty  # the point of a stage that keeps everything in the state
         self._records: list[Record] = []
-        self._results: list[tuple[str, Result]] = []
-        self._snapshots: list[tuple[str, int, int]] = []
+        self._watched: list[tuple[str, dict[str, Any]]] = []  # what those who watch are told after the commit
         self._nodes: list[Node] = []
         self._blobs: dict[bytes, bytes] = {}
         self._size = 0
@@ -62,17 +62,16 @@ class Pending:
                 return
             raise divergence(stored, result.state, self._services.foreign.get(stored.process, -1))
         due = executor.due(self._services.cadence)
+        if stored is None:
+            self._watched.append(("procession_computed", {"process": executor.process.id, "result": result}))
         if stored is None or (due and stored.snapshot is None):
             self.put(executor, assignment, due=due)
-        if stored is None:
-            self._results.append((executor.process.id, result))
 
     def put(self, executor: Executor, assignment: Assignment, *, due: bool) -> None:
         """Add the record of the slot that an executor stands on."""
-        taken = self._taken(executor) if due and executor.stage.live else None
         keep = self._services.keep
-        point = taken is not None or (not executor.stage.live and (due or keep is None))
-        complete = point or keep is None
+        root, point = self._taken(executor) if due or (keep is None and not executor.stage.live) else (b"", None)
+        complete = point is not None or keep is None
         state = executor.state if complete else only(executor.state, (*KEPT_ALWAYS, *(keep or ())))
         self._take(state)
         self._records.append(
@@ -85,14 +84,14 @@ class Pending:
                 state_digest=executor.state.digest,
                 complete=complete,
                 fingerprint=executor.process.fingerprint,
-                live_root=taken[0] if taken else b"",
-                snapshot=self._snapshot(executor, taken[1] if taken else self._empty_snapshot) if point else None,
+                live_root=root,
+                snapshot=self._snapshot(executor, point) if point else None,
             )
         )
 
     def commit(self) -> None:
-        """Write everything at once, then tell those who watch."""
-        if not self._records:
+        """Write everything at once, if this may write, then tell those who watch."""
+        if not self._records or self._services.read_only:
             return
         try:
             with self._services.pulse.write("results"):
@@ -103,11 +102,8 @@ class Pending:
             raise CacheError.of(error, f"process {last.process}, slot {last.slot}", facts, "the cache") from error
         for node in self._nodes:
             node.saved_in = self._services.cache
-        watch = self._services.watch
-        for process, result in self._results:
-            watch("procession_computed", process=process, result=result)
-        for process, slot, size in self._snapshots:
-            watch("procession_snapshotted", process=process, slot=slot, size=size)
+        for hook, facts in self._watched:
+            self._services.watch(hook, **facts)
 
     def _stored(self, assignment: Assignment) -> Record | None:
         if assignment.slot > self._horizon:
@@ -123,28 +119,28 @@ class Pending:
                 self._blobs[node.digest] = node.encoded
                 self._size += len(node.encoded)
 
-    def _taken(self, executor: Executor) -> tuple[bytes, bytes] | None:
-        """Return live root and packed parts; what cannot be had is reported, and the results stand without."""
-        if "initialized" not in executor.state:
-            return None
+    def _taken(self, executor: Executor) -> tuple[bytes, Point | None]:
+        """Return live root and point; what cannot be had is reported, and the results stand without."""
+        if not executor.stage.live:
+            return b"", self._empty
         try:
-            live = executor.stage.snapshot()
+            live = executor.stage.snapshot() if "initialized" in executor.state else None
             pack = self._services.snapshotter.pack
-            return (live.root, pack(live.parts, executor.process.fingerprint)) if live else None
+            return (live.root, pack(live.parts, executor.process.fingerprint, executor.point)) if live else (b"", None)
         except Exception as error:  # noqa: BLE001 # the plugin boundary: a snapshot is never worth a result
             executor.spent = 0.0  # not again at every slot
             trouble = SnapshotError.of(error, "", {"phase": "snapshot"}, "the snapshotter")
             self._services.report(executor.process.id, executor.at, trouble)
-            return None
+            return b"", None
 
-    def _snapshot(self, executor: Executor, blob: bytes) -> bytes:
+    def _snapshot(self, executor: Executor, point: Point) -> bytes:
         if executor.stage.live:
-            self._snapshots.append((executor.process.id, executor.at, len(blob)))
-            self._size += len(blob)
-        digest = sha256(blob).digest()
-        self._blobs[digest] = blob
-        executor.snapshot_taken()
-        return digest
+            facts = {"process": executor.process.id, "slot": executor.at, "size": len(point.content)}
+            self._watched.append(("procession_snapshotted", facts))
+        self._size += len(point.content)
+        self._blobs[point.digests[-1]] = point.content
+        executor.spent, executor.snapshot_at, executor.point = 0.0, executor.at, point
+        return b"".join(point.digests)
 
 
 def read_record(services: Services, process: str, slot: int, assignment: Assignment | None = None) -> Record | None:

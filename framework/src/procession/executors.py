@@ -23,7 +23,7 @@ from procession.messages import Message
 from procession.process import Compiled
 from procession.pulse import Pulse
 from procession.results import Record, Result
-from procession.roles import Cache, Live, Scheduler, Snapshotter, Stage
+from procession.roles import Cache, Live, Point, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment
 
 PAGE_SLOTS = 256  # assignments read at once
@@ -95,6 +95,7 @@ class Executor:
     snapshot_at: int = -1
     horizon: int | None = None  # slots up to here may be stored already; None until somebody looked
     accepted: bool = False  # it began with what other devices made
+    point: Point | None = None  # the last one taken or restored from: the next leans on it
 
     def step(self, assignment: Assignment) -> Result:
         """Compute the next slot."""
@@ -112,10 +113,6 @@ class Executor:
         """Tell whether a snapshot belongs here."""
         by_count = cadence.every > 0 and (self.at + 1) % cadence.every == 0
         return by_count or self.spent >= cadence.replay_seconds
-
-    def snapshot_taken(self) -> None:
-        """Count from here again."""
-        self.spent, self.snapshot_at = 0.0, self.at
 
     def close(self) -> None:
         """Close the stage."""
@@ -182,18 +179,20 @@ def _restore(process: Compiled, services: Services, record: Record, state_of: St
     foreign = record.fingerprint != process.fingerprint
     if foreign and services.accept is None:
         raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
-    parts = services.snapshotter.unpack(services.cache.get_blob(record.snapshot), record.fingerprint)
+    point = services.snapshotter.unpack([services.cache.get_blob(each) for each in record.blobs], record.fingerprint)
     state = state_of(record)
     stage = process.build()
     try:
-        stage.restore(parts, state)
+        stage.restore(point.parts, state)
         _check_root(stage.snapshot() if record.live_root else None, record)
         if foreign:
             services.accepts(process.id, record.slot, "the state that other devices made is taken as it is")
     except BaseException:
         stage.close()
         raise
-    return Executor(process, stage, state, record.slot, snapshot_at=-1 if foreign else record.slot, accepted=foreign)
+    if foreign:  # what follows is of today's fingerprint, and leans on nothing of another
+        return Executor(process, stage, state, record.slot, accepted=True)
+    return Executor(process, stage, state, record.slot, snapshot_at=record.slot, point=point)
 
 
 def _check_root(live: Live | None, record: Record) -> None:

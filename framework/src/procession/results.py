@@ -17,6 +17,8 @@ import attrs
 
 from procession.messages import EMPTY, Message
 
+DIGEST = 32  # bytes of a sha-256
+
 _INDEX = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 FAILURE_KINDS = {
@@ -71,7 +73,7 @@ class Record:
     ``state`` is the canonical bytes of what is kept of the state, links in it;
     ``state_digest`` is the digest of the whole state, so that a record which keeps
     only some keys (``complete`` is false) still proves the rest when it is recomputed.
-    ``snapshot`` is the digest of the snapshot blob, where the slot is a point to restore from.
+    ``snapshot`` are the digests of the snapshot's blobs one after the other, where the slot is a point to restore from.
     """
 
     process: str
@@ -84,6 +86,12 @@ class Record:
     fingerprint: str
     live_root: bytes = b""
     snapshot: bytes | None = None
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        """Return the digests of the blobs that the snapshot is made of, in order."""
+        held = self.snapshot or b""
+        return tuple([held[at : at + DIGEST] for at in range(0, len(held), DIGEST)])
 
 
 @attrs.frozen

@@ -68,11 +68,18 @@ Verdict: TypeAlias = Ok | Skip | Pass | Fail | NotHandled
 # -- stages
 
 
+Part: TypeAlias = bytes | Mapping[int, bytes]
+
+
 @attrs.frozen
 class Live:
-    """Hold what a stage keeps outside of messages: its parts, and the root that proves them (32 bytes)."""
+    """Hold what a stage keeps outside of messages: its parts, and the root that proves them (32 bytes).
 
-    parts: Mapping[str, bytes]
+    A part is bytes, or numbered pieces of bytes (numbers below 2^32): of a large part that changes little, so
+    that a snapshot costs what changed. A piece that did not change is best given as the object that it was.
+    """
+
+    parts: Mapping[str, Part]
     root: bytes
 
 
@@ -93,7 +100,7 @@ class Stage(Protocol):
     def snapshot(self) -> Live | None:
         """Return the live parts as they are between two slots; None where there are none."""
 
-    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+    def restore(self, parts: Mapping[str, Any], state: Message) -> None:
         """Take up the live parts of a snapshot, in place of ``init``; SnapshotError if they do not fit."""
 
     def rollback(self, slot: int) -> None:
@@ -122,7 +129,7 @@ class PureStage:
         """Have nothing to snapshot."""
         return None
 
-    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+    def restore(self, parts: Mapping[str, Any], state: Message) -> None:
         """Have nothing to restore."""
 
     def rollback(self, slot: int) -> None:
@@ -260,14 +267,27 @@ class Scheduler(Protocol):
         """Finish what is queued and let go of the file."""
 
 
+@attrs.frozen
+class Point:
+    """Hold live parts and the blobs that give them back: the first whole, each other what changed since the one before.
+
+    ``content`` is the last blob, ``digests`` are the sha-256 of all of them in order, ``sizes`` their lengths.
+    """
+
+    parts: Mapping[str, Part]
+    content: bytes
+    digests: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+
+
 class Snapshotter(Protocol):
     """Turn live parts into self-checking bytes and back."""
 
-    def pack(self, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
-        """Return one blob that holds the parts."""
+    def pack(self, parts: Mapping[str, Part], fingerprint: str, before: Point | None = None) -> Point:
+        """Return the parts as a point, whole or on top of the point ``before``; all blobs but its last are kept."""
 
-    def unpack(self, content: bytes, fingerprint: str) -> Mapping[str, bytes]:
-        """Return the parts; SnapshotError if damaged, over the cap, or of another fingerprint."""
+    def unpack(self, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        """Return the point of all its blobs; SnapshotError if damaged, over the cap, or of another fingerprint."""
 
 
 class Cache(Protocol):

@@ -139,7 +139,7 @@ class Stack:
         parts = {f"{number}/{name}": part for number, live in lives.items() for name, part in live.parts.items()}
         return Live(parts, _combined_root(lives))
 
-    def restore(self, parts: Mapping[str, bytes], state: Message) -> None:
+    def restore(self, parts: Mapping[str, Any], state: Message) -> None:
         """Give each live stage its parts."""
         for bound in self.stages if "restore" in self._handles else ():
             prefix = f"{bound.number}/"

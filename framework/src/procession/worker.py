@@ -24,6 +24,7 @@ from procession.executors import Executor, Services, assignments, check_chain_of
 from procession.messages import Message
 from procession.process import Compiled
 from procession.results import Record, Result
+from procession.roles import Point
 from procession.stored import Source, message_of
 
 Heal = Callable[[Record], None]
@@ -184,9 +185,9 @@ class Worker:
                 self.computing = before
             if executor.state.digest != record.state_digest:
                 raise divergence(record, executor.state)
-            pending = Pending(self.services, -1, self._empty_snapshot, rewrite=True)
+            pending = Pending(self.services, -1, self._empty, rewrite=True)
             pending.put(executor, assignment, due=record.snapshot is not None)
-            self._commit(pending)
+            pending.commit()
 
     def snapshot(self) -> None:
         """Snapshot the live state where it stands, if a restart would have to replay anything."""
@@ -194,13 +195,11 @@ class Worker:
         if live is None or not live.stage.live or live.at <= live.snapshot_at or self.services.read_only:
             return
         (assignment,) = assignments(self.services, self.process.id, live.at, live.at)
-        pending, before = self._pending(live.at), live.snapshot_at
-        try:
-            pending.put(live, assignment, due=True)
-            self._commit(pending)
-        except BaseException:
-            live.snapshot_at = before
-            raise
+        pending = Pending(self.services, live.at, self._empty)
+        live = attrs.evolve(live)  # what fails leaves the other as it was
+        pending.put(live, assignment, due=True)
+        pending.commit()
+        self._live = live
 
     def fork(self, slot: int) -> Executor:
         """Return an executor of its own that stands at a slot: where the live state does, or replayed to there."""
@@ -258,7 +257,7 @@ class Worker:
         return advanced
 
     def _computed(self, executor: Executor, slot: int, wanted: Wanted) -> Advanced:
-        pending = self._pending(-1 if executor.horizon is None else executor.horizon)
+        pending = Pending(self.services, -1 if executor.horizon is None else executor.horizon, self._empty)
         states = {executor.at: executor.state} if wanted(executor.at) else {}
         fault: ProcessionError | None = None
         begin = executor.at
@@ -275,7 +274,7 @@ class Worker:
             if pending.full:
                 break
         self.computing = None
-        self._commit(pending)
+        pending.commit()
         return Advanced(begin, executor.at, states, fault)
 
     @contextmanager
@@ -291,15 +290,8 @@ class Worker:
         except ProcessionError as error:
             self.services.report(self.process.id, executor.at, error)
 
-    def _pending(self, horizon: int) -> Pending:
-        return Pending(self.services, horizon, self._empty_snapshot)
-
-    def _commit(self, pending: Pending) -> None:
-        if not self.services.read_only:
-            pending.commit()
-
     @cached_property
-    def _empty_snapshot(self) -> bytes:
+    def _empty(self) -> Point:
         return self.services.snapshotter.pack({}, self.process.fingerprint)
 
 

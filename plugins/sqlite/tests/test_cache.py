@@ -21,12 +21,12 @@ import pytest
 from procession.errors import CacheError
 from procession.results import Batch, Record
 from procession.roles import Site
-from procession.testing.caches import OTHER, PROCESS, batch, digest, large_blob, record
 from procession.testing.fakes import SteppingClock
+from procession.testing.records import OTHER, PROCESS, batch, digest, large_blob, record
 from procession_sqlite import CacheOptions, SqliteCache
 from procession_sqlite.newest import DOWN, POINTS_DOWN
 from procession_sqlite.records import SLOTS, record_of, seal_of
-from procession_sqlite.writes import _OLD_POINTS, _USED
+from procession_sqlite.writes import _LEANING, _OLD_POINTS, _USED
 
 Open = Callable[..., SqliteCache]
 
@@ -452,6 +452,8 @@ def test_disk_trouble_is_a_cache_error(open_cache: Open, tmp_path: Path) -> None
         (POINTS_DOWN, (0, SLOTS), "INDEX points"),
         (_OLD_POINTS, (0, SLOTS, 1), "INDEX points"),
         (_USED, (b"x",), "INDEX uses"),
+        (_LEANING, (b"x", b"y"), "INDEX uses"),
+        (_LEANING, (b"x", b"y"), "INDEX sqlite_autoindex_snapshots_1"),
     ],
 )
 def test_newest_is_found_by_index(

@@ -154,7 +154,7 @@ def test_only_a_grown_memory_takes_a_new_instance(drive: Callable[..., Any]) -> 
     assert ["hoard"] == [name for name, (_, instance) in replaced.items() if instance is not kept]
 
 
-@pytest.mark.parametrize("part", ["set_globals", "put_page"])
+@pytest.mark.parametrize("part", ["set_globals", "put_pages"])
 def test_each_restored_part_counts(drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """Without the globals, or without the pages, something of a failed slot would be left."""
     good = _roots(drive(SPOILING, fuel=1_000_000), poisoned=False)

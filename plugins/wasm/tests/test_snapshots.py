@@ -94,7 +94,7 @@ def test_parts_hold_no_zeros(drive: Callable[..., Any]) -> None:
     sizes = []
     for function, *parameters in (("count",), ("set", 0, 1), ("set", 60_000, 1), ("set", 60_000, 0), ("clear",)):
         one.call(function, *parameters)
-        sizes.append(len(one.stage.snapshot().parts["memory"]) // memory.PAGE)
+        sizes.append(len(one.stage.snapshot().parts["memory"]))
     assert [1, 2, 3, 2, 1] == sizes
 
 
@@ -172,7 +172,17 @@ def test_a_snapshot_obeys_the_limit(drive: Callable[..., Any]) -> None:
         restored(drive, parts, memory_limit=65536)
 
 
-def _memory(size: int = 65536, numbers: tuple[int, ...] = (0,), pages: bytes = b"\1" * memory.PAGE) -> bytes:
+PAGE = b"\1" * memory.PAGE
+
+
+def _made(size: int = 65536, pages: Any = None, **changes: Any) -> dict[str, Any]:
+    """Return parts as they are now."""
+    made = {"memory": {0: PAGE} if pages is None else pages, "size": size.to_bytes(8), "globals": GLOBALS, **changes}
+    return {name: part for name, part in made.items() if part is not None}
+
+
+def _memory(size: int = 65536, numbers: tuple[int, ...] = (0,), pages: bytes = PAGE) -> bytes:
+    """Return a memory as version 0.1.0 wrote it."""
     head = struct.pack("<16sQI", b"procession.pages", size, len(numbers))
     return head + struct.pack(f"<{len(numbers)}I", *numbers) + pages
 
@@ -182,13 +192,33 @@ GLOBALS = encode((("i32", 1), ("i64", 2), ("f32", 3), ("f64", 4), ("v128", 5, 6)
 
 def test_made_parts_are_taken(drive: Callable[..., Any]) -> None:
     """Parts that are as they should be are taken, so the refusals below are not of something else."""
-    assert (1,) == restored(drive, {"memory": _memory(), "globals": GLOBALS}).call("get", 5)
+    now, then = restored(drive, _made()), restored(drive, {"memory": _memory(), "globals": GLOBALS})
+    assert (1,) == now.call("get", 5) == then.call("get", 5)
+    assert now.root() == then.root()
 
 
 @pytest.mark.parametrize(
     "parts",
     [
         {},
+        _made(memory=None),
+        _made(memory=b""),
+        _made(size=65537),
+        _made(size=0, pages={}),
+        _made(size=9 * 65536),
+        _made(globals=None),
+        _made(globals=b""),
+        _made(globals={}),
+        _made(more=b""),
+        {**_made(), "size": b""},
+        {**_made(), "size": b"\0" * 9},
+        {**_made(), "size": {}},
+        {name: part for name, part in _made().items() if name != "size"},
+        _made(pages={16: PAGE}),
+        _made(pages={-1: PAGE}),
+        _made(pages={0: PAGE[:-1]}),
+        _made(pages={0: PAGE + b"\0"}),
+        _made(pages={0: PAGE, 1: bytes(memory.PAGE)}),
         {"memory": _memory()},
         {"memory": _memory(), "globals": GLOBALS, "more": b""},
         {"memory": b"", "globals": GLOBALS},
@@ -220,26 +250,29 @@ def test_made_parts_are_taken(drive: Callable[..., Any]) -> None:
         },
     ],
 )
-def test_parts_that_do_not_fit_are_refused(drive: Callable[..., Any], parts: dict[str, bytes]) -> None:
+def test_parts_that_do_not_fit_are_refused(drive: Callable[..., Any], parts: dict[str, Any]) -> None:
     """Parts that are damaged, foreign or beyond a bound are refused, and say that they are."""
     with pytest.raises(SnapshotError) as refused:
         restored(drive, parts)
     assert "unfit" == refused.value.kind
 
 
-@given(part=st.sampled_from(["memory", "globals"]), at=st.integers(0, 1 << 20), flip=st.integers(0, 255))
+@given(part=st.sampled_from(["memory", "size", "globals"]), at=st.integers(0, 1 << 20), flip=st.integers(0, 255))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_no_damage_passes_unnoticed(drive: Callable[..., Any], part: str, at: int, flip: int) -> None:
     """A part with a flipped byte, or cut short, is refused or gives another root."""
     one = drive(KEEPER)
     live = one.stage.snapshot()
-    content = bytearray(live.parts[part])
+    held = live.parts[part]
+    number, whole = (-1, held) if isinstance(held, bytes) else next(iter(held.items()))
+    content = bytearray(whole)
     at %= len(content)
     content[at:] = content[at + 1 :] if flip == 0 else bytes([content[at] ^ flip]) + content[at + 1 :]
     if flip == 0:
         del content[-1:]
+    damaged = bytes(content) if number < 0 else {**held, number: bytes(content)}
     try:
-        other = restored(drive, {**live.parts, part: bytes(content)})
+        other = restored(drive, {**live.parts, part: damaged})
     except SnapshotError:
         return
     assert live.root != other.root()

@@ -262,7 +262,7 @@ class Examination:
         if not self._points.add(sha256(record.snapshot + record.fingerprint.encode()).digest()):
             return
         try:
-            self._stores.snapshotter.unpack(cache.get_blob(record.snapshot), record.fingerprint)
+            self._stores.snapshotter.unpack([cache.get_blob(digest) for digest in record.blobs], record.fingerprint)
         except ProcessionError as error:
             self._points = Seen()  # each record that names it is told
             what = f"the snapshot cannot be read: {error.kind}"

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,52 +27,17 @@ import pytest
 
 from procession.errors import CacheError
 from procession.ids import hash_id
-from procession.results import Batch, Record
+from procession.results import Batch
 from procession.roles import Cache, Site
 from procession.testing.crash import kill_at
 from procession.testing.fakes import SteppingClock
+from procession.testing.records import OTHER, PROCESS, batch, digest, large_blob, record
 from procession.testing.subjects import Subject, named_by, opener, subject_of
 
 HOOK = "procession_caches"
-PROCESS = hash_id(b"a process")
-OTHER = hash_id(b"another process")
 RUN = 40  # records of a batch that a child writes
-LARGE = 3 << 20  # bytes of a blob that a cache may want to keep elsewhere
 
 OpenCache = Callable[..., Cache]
-
-
-def record(slot: int, *, process: str = PROCESS, snapshot: bytes | None = None, **changes: Any) -> Record:
-    """Return a record of a slot, with content of its own."""
-    state = f"state {slot} of {process}".encode() * 9
-    made = Record(
-        process=process,
-        slot=slot,
-        message_id=hash_id(f"message {slot}".encode()),
-        chain=sha256(f"chain {slot}".encode()).digest(),
-        state=state,
-        state_digest=sha256(state).digest(),
-        complete=True,
-        fingerprint='{"engine":"one"}',
-        live_root=sha256(b"live").digest(),
-        snapshot=snapshot,
-    )
-    return attrs.evolve(made, **changes)
-
-
-def batch(*records: Record, blobs: Sequence[bytes] = ()) -> Batch:
-    """Return a batch of records and blobs."""
-    return Batch(records, {digest(blob): blob for blob in blobs})
-
-
-def digest(content: bytes) -> bytes:
-    """Return the name of a blob."""
-    return sha256(content).digest()
-
-
-def large_blob(number: int) -> bytes:
-    """Return a blob of ``LARGE`` bytes, different for each number."""
-    return number.to_bytes(8) * (LARGE // 8)
 
 
 def run_of(number: int) -> Batch:
@@ -205,6 +169,25 @@ class CacheContract:
         with pytest.raises(CacheError, match="missing"):
             cache.get_blob(digest(blobs[1]))
         assert 0 == cache.prune(PROCESS, 2)
+
+    def test_pruning_keeps_what_newer_snapshots_lean_on(self, open_cache: OpenCache) -> None:
+        """Of a snapshot of several blobs, those stay that begin another in use, of any process, and no more."""
+        cache = open_cache()
+        names = {name: digest(name.encode()) for name in ("whole", "second", "third", "aside", "newer")}
+        lists = [["whole"], ["whole", "second"], ["whole", "second", "third"], ["whole", "aside"], ["newer"]]
+        records = [record(slot, snapshot=b"".join(names[name] for name in names_)) for slot, names_ in enumerate(lists)]
+        elsewhere = record(7, process=OTHER, snapshot=names["whole"] + names["second"])
+        cache.put(batch(*records[:3], *records[4:], elsewhere, blobs=[name.encode() for name in names]))
+        cache.put(batch(records[3]))
+        kept = []
+        for process, keep in ((PROCESS, 3), (PROCESS, 2), (PROCESS, 1), (OTHER, 0)):
+            cache.prune(process, keep)
+            kept.append([name for name, held in names.items() if _is_there(cache, held)])
+        assert [*names] == kept[0]
+        assert ["whole", "second", "aside", "newer"] == kept[1]
+        assert ["whole", "second", "newer"] == kept[2]
+        assert ["newer"] == kept[3]
+        assert [names["whole"], names["second"]] == [*elsewhere.blobs]
 
     def test_pruned_large_blobs_are_gone(self, open_cache: OpenCache) -> None:
         """A large snapshot that was pruned is missing, and may be put again."""
@@ -387,3 +370,10 @@ def _written(open_cache: OpenCache, content: Batch) -> None:
     cache = open_cache()
     cache.put(content)
     cache.close()
+
+
+def _is_there(cache: Cache, name: bytes) -> bool:
+    try:
+        return digest(cache.get_blob(name)) == name
+    except CacheError:
+        return False

@@ -18,7 +18,7 @@ from procession.hookspecs import hookimpl
 from procession.ids import to_id
 from procession.messages import Message, decode, encode
 from procession.results import Batch, Record
-from procession.roles import Factory, Site
+from procession.roles import Factory, Part, Point, Site
 from procession.schedules import Assignment, Clock, Head, Submission, Tick, next_assignment
 
 _LIMIT = 1 << 30
@@ -157,24 +157,32 @@ class MemoryCache:
 
 
 class MemorySnapshotter:
-    """Write parts as one canonical message, followed by its digest."""
+    """Write parts as one canonical message, followed by its digest; each point is whole."""
 
-    def pack(self, parts: Mapping[str, bytes], fingerprint: str) -> bytes:
-        """Return one blob that holds the parts."""
-        body = encode(
-            Message({"parts": [{"name": name, "bytes": parts[name]} for name in sorted(parts)], "of": fingerprint})
-        )
-        return body + digest_of(body)
+    def pack(self, parts: Mapping[str, Part], fingerprint: str, before: Point | None = None) -> Point:
+        """Return the parts as a point."""
+        rows = [{"name": name, **_told(parts[name])} for name in sorted(parts)]
+        body = encode(Message({"parts": rows, "of": fingerprint}))
+        content = body + digest_of(body)
+        return Point(parts, content, (digest_of(content),), (len(content),))
 
-    def unpack(self, content: bytes, fingerprint: str) -> Mapping[str, bytes]:
-        """Return the parts."""
+    def unpack(self, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        """Return the point of a blob."""
+        (content,) = blobs
         body, digest = content[:-32], content[-32:]
         if digest_of(body) != digest:
             raise SnapshotError("does not match its digest", where="snapshot", kind="damaged-snapshot")
         message = decode(body, limit=_LIMIT)
         if not isinstance(message, Message) or message["of"] != fingerprint:
             raise SnapshotError("is of another fingerprint", where="snapshot", kind="foreign-snapshot")
-        return {part["name"]: part["bytes"] for part in message["parts"]}
+        parts = {row["name"]: row["bytes"] if "bytes" in row else dict(row["cells"]) for row in message["parts"]}
+        return Point(parts, content, (digest_of(content),), (len(content),))
+
+
+def _told(part: Part) -> dict[str, object]:
+    return (
+        {"bytes": part} if isinstance(part, bytes) else {"cells": [(number, part[number]) for number in sorted(part)]}
+    )
 
 
 class MemoryHost:

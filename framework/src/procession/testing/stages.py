@@ -33,11 +33,12 @@ import pytest
 from procession.errors import SnapshotError
 from procession.ids import is_id
 from procession.messages import Message, is_private
-from procession.roles import Live, Stage
+from procession.roles import Live, Part, Stage
 from procession.testing.elsewhere import lines_elsewhere
 from procession.testing.trials import Row, Run, Trial, reread, rows_of, stages_in, told
 
 LABELS = ("Needs", "Reads", "Writes", "Verdicts", "Snapshot")
+NUMBERS = 1 << 32  # of the pieces of a part
 YEARS = 10 * 365 * 24 * 3600  # seconds
 
 # Keys that steer HyperBEAM's stack, with two values each; a message that has one already keeps its own.
@@ -158,7 +159,7 @@ class StageContract:
         for name in live.parts if live else ():
             assert live is not None
             others = {key: part for key, part in live.parts.items() if key != name}
-            for parts in (others, {**others, name: b""}, {**others, name: live.parts[name][:-1]}):
+            for parts in (others, {**others, name: b""}, {**others, name: _shorter(live.parts[name])}):
                 assert _is_noticed(device, Live(parts, live.root), state), f"part {name} may go missing"
 
     # -- failure
@@ -239,8 +240,18 @@ def _is_live_as_said(stage: Stage) -> bool:
     live = stage.snapshot()
     if live is None or not stage.live:
         return live is None and not stage.live
-    named = all(type(name) is str and type(part) is bytes for name, part in live.parts.items())
+    named = all(type(name) is str and _is_part(part) for name, part in live.parts.items())
     return bool(live.parts) and named and len(live.root) == 32
+
+
+def _is_part(part: object) -> bool:
+    if not isinstance(part, Mapping):
+        return type(part) is bytes
+    return all(type(number) is int and 0 <= number < NUMBERS and type(cell) is bytes for number, cell in part.items())
+
+
+def _shorter(part: Part) -> Part:
+    return part[:-1] if isinstance(part, bytes) else {number: cell[:-1] for number, cell in part.items()}
 
 
 def _is_noticed(device: Trial, live: Live, state: Message) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 import attrs
 
 from procession.errors import CacheError
-from procession.results import Record
+from procession.results import DIGEST, Record
 from procession_sqlite.files import closed, open_writing, translated
 from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, record_of, seal_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 
+LAST = b"\xff" * 4096  # no list of blobs behind others is after it
 KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
 
 _RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -24,6 +25,9 @@ _BLOB = (
     " DO UPDATE SET content = excluded.content WHERE content IS NOT excluded.content"
 )
 _USED = "SELECT 1 FROM records INDEXED BY uses WHERE snapshot = (SELECT key FROM snapshots WHERE value = ?) LIMIT 1"
+_LEANING = (  # a blob stands behind the same others wherever it is used: who needs it begins as they do, with it
+    "SELECT 1 FROM snapshots CROSS JOIN records INDEXED BY uses ON snapshot = key WHERE value BETWEEN ? AND ? LIMIT 1"
+)
 _OLD_POINTS = (
     f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
     " ORDER BY place DESC LIMIT -1 OFFSET ?"
@@ -100,7 +104,10 @@ class Writes:
         rows: list[tuple[Any, ...]] = self._db.execute(_OLD_POINTS, points).fetchall()
         for row in rows:
             self._drop_snapshot(process, row)
-        return len(rows), [digest for digest in dict.fromkeys(row[SNAPSHOT] for row in rows) if self._forget(digest)]
+        dropped = dict.fromkeys(row[SNAPSHOT] for row in rows if row[SNAPSHOT] is not None)
+        forgotten = [snapshot for snapshot in dropped if self._forget(snapshot)]
+        ends = {snapshot[:end] for snapshot in forgotten for end in range(DIGEST, len(snapshot) + 1, DIGEST)}
+        return len(rows), [end[-DIGEST:] for end in sorted(ends) if not self._leads_on(end)]
 
     def drop_records(self, process: str, first: int, last: int) -> list[int]:
         """Drop the records of slots first..last; return the slots that had one."""
@@ -154,10 +161,14 @@ class Writes:
             seal = b""  # it was damaged and stays so
         self._db.execute("UPDATE records SET snapshot = NULL, seal = ? WHERE place = ?", (seal, row[0]))
 
-    def _forget(self, digest: bytes | None) -> bool:
+    def _forget(self, snapshot: bytes) -> bool:
         """Forget a snapshot that no record uses; False where one does."""
-        if digest is None or self._db.execute(_USED, (digest,)).fetchall():
+        if self._db.execute(_USED, (snapshot,)).fetchall():
             return False
-        self._db.execute("DELETE FROM snapshots WHERE value = ?", (digest,))
-        self._keys.pop(("snapshots", digest), None)
+        self._db.execute("DELETE FROM snapshots WHERE value = ?", (snapshot,))
+        self._keys.pop(("snapshots", snapshot), None)
         return True
+
+    def _leads_on(self, blobs: bytes) -> bool:
+        """Tell whether a snapshot in use begins with these blobs."""
+        return bool(self._db.execute(_LEANING, (blobs, blobs + LAST)).fetchall())

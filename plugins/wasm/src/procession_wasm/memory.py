@@ -91,9 +91,11 @@ class LinearMemory:
         start = self._start()
         return [(number, ctypes.string_at(start + number * PAGE, PAGE)) for number in numbers]
 
-    def put_page(self, number: int, content: bytes) -> None:
-        """Overwrite a page of 4 KiB."""
-        ctypes.memmove(self._start() + number * PAGE, content, PAGE)
+    def put_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:
+        """Overwrite pages of 4 KiB, which must lie within the memory."""
+        start = self._start()
+        for number, content in pages:
+            ctypes.memmove(start + number * PAGE, content, PAGE)
 
     def _scan(self) -> list[int]:
         start = self._start()

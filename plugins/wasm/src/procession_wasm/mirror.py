@@ -6,7 +6,6 @@ Only pages of 4 KiB that were ever touched are looked at, and only those that ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from procession.roles import Live
 from procession_wasm.binary import pages_of
@@ -14,7 +13,7 @@ from procession_wasm.images import Image
 from procession_wasm.instance import Instance
 from procession_wasm.memory import ZERO
 from procession_wasm.options import WASM_PAGE
-from procession_wasm.parts import Contents, live_root, parts_of
+from procession_wasm.parts import Contents, Tree, live_root, parts_of
 from procession_wasm.touched import PAGE
 
 
@@ -28,12 +27,13 @@ class Mirror:
         self._size = 0
         self._globals: tuple[int, ...] = ()
         self._pages: dict[int, bytes] = {}
-        self._digests: dict[int, bytes] = {}
+        self._tree = Tree()
+        self._unhashed: set[int] = set()  # pages that changed since the tree was looked at
 
     @property
     def contents(self) -> Contents:
         """Return what was copied last."""
-        return Contents(self._size, self._pages, self._globals)
+        return Contents(self._size, dict(self._pages), self._globals)
 
     @property
     def size(self) -> int:
@@ -48,7 +48,7 @@ class Mirror:
         kept = self._pages
         for number, page in instance.memory.pages(self._candidates(instance)):
             if page != kept.get(number, ZERO):
-                self._digests.pop(number, None)
+                self._unhashed.add(number)
                 kept[number] = page
                 if page == ZERO:
                     del kept[number]
@@ -62,24 +62,23 @@ class Mirror:
         memory = instance.memory
         if memory is not None:
             memory.grow((self._size - instance.size) // WASM_PAGE)
-            for number, page in memory.pages(self._candidates(instance)):
-                wanted = self._pages.get(number, ZERO)
-                if page != wanted:
-                    memory.put_page(number, wanted)
+            held = memory.pages(self._candidates(instance))
+            wanted = [(number, page, self._pages.get(number, ZERO)) for number, page in held]
+            memory.put_pages([(number, page) for number, found, page in wanted if found != page])
         instance.set_globals(self._globals)
 
     def load(self, contents: Contents) -> None:
         """Take over the contents of a snapshot."""
         self._size, self._globals = contents.size, contents.globals
-        self._pages, self._digests = dict(contents.pages), {}
+        self._pages, self._tree, self._unhashed = dict(contents.pages), Tree(), set(contents.pages)
 
     def live(self) -> Live:
-        """Return the copy as the parts of a snapshot, and its root."""
-        for number, page in self._pages.items():
-            if number not in self._digests:
-                self._digests[number] = sha256(page).digest()
+        """Return the copy as the parts of a snapshot, and its root; only pages that changed are hashed."""
+        self._tree.put({number: self._pages.get(number) for number in self._unhashed})
+        self._unhashed.clear()
         contents = self.contents
-        return Live(parts_of(contents, self._kinds), live_root(contents, self._digests, self._kinds))
+        root = live_root(contents, self._tree.root(contents.size // PAGE), self._kinds)
+        return Live(parts_of(contents, self._kinds), root)
 
     def _candidates(self, instance: Instance) -> Sequence[int]:
         assert instance.memory is not None

@@ -1,11 +1,11 @@
-"""Parts: what a snapshot of a guest holds, as bytes, and the live root that proves it.
+"""Parts: what a snapshot of a guest holds, and the live root that proves it.
 
-``memory`` is a header, the numbers of the non-zero pages of 4 KiB in order, and the pages;
-``globals`` is the canonical list of (value type, bits). Both are empty for a guest that never booted.
+``memory`` are the non-zero pages of 4 KiB by number; ``size`` is the size of the memory in 8 bytes, big-endian;
+``globals`` is the canonical list of (value type, bits). Of a guest that never booted there are two, both empty.
 
 Rules
 -----
-* The same memory and globals give the same bytes and the same root, however they came to be.
+* The same memory and globals give the same parts and the same root, however they came to be.
 * The root is a tree of sha-256: a page, then 16 children to a node, each at its page's number;
   what is all zero counts as 32 zero bytes, so a change costs the path above its page.
 * Parts are not trusted: every size, number and type is checked before it is used.
@@ -22,13 +22,15 @@ import attrs
 
 from procession.errors import RequestError, SnapshotError
 from procession.messages import decode, encode
+from procession.roles import Part
 from procession_wasm.images import Image
 from procession_wasm.memory import ZERO
 from procession_wasm.options import WASM_PAGE
 from procession_wasm.touched import PAGE
 
-UNBOOTED = {"memory": b"", "globals": b""}
+UNBOOTED: Mapping[str, Part] = {"memory": b"", "globals": b""}
 NO_ROOT = bytes(32)
+SIZE_BYTES = 8
 
 _HEAD = struct.Struct("<16sQI")
 _MAGIC = b"procession.pages"
@@ -46,43 +48,80 @@ class Contents:
     globals: tuple[int, ...]
 
 
-def parts_of(contents: Contents, kinds: Sequence[str]) -> dict[str, bytes]:
+def parts_of(contents: Contents, kinds: Sequence[str]) -> dict[str, Part]:
     """Return the parts of a snapshot; ``kinds`` are the value types of the globals."""
-    numbers = sorted(contents.pages)
-    head = _HEAD.pack(_MAGIC, contents.size, len(numbers))
-    listed = struct.pack(f"<{len(numbers)}I", *numbers)
-    pages = b"".join([contents.pages[number] for number in numbers])
-    return {"memory": head + listed + pages, "globals": _encoded_globals(contents.globals, kinds)}
+    size = contents.size.to_bytes(SIZE_BYTES)
+    return {"memory": contents.pages, "size": size, "globals": _encoded_globals(contents.globals, kinds)}
 
 
-def contents_of(parts: Mapping[str, bytes], image: Image, memory_limit: int) -> Contents:
+def contents_of(parts: Mapping[str, Part], image: Image, memory_limit: int) -> Contents:
     """Return what parts hold, checked against the image they are for; SnapshotError if they do not fit."""
     kinds = [kind for _, kind in image.shape.mutable_globals()]
-    if set(parts) != set(UNBOOTED):
-        raise _unfit(f"the parts are {', '.join(sorted(parts)) or 'none'}, not globals and memory")
-    size, pages = _decoded_memory(parts["memory"])
+    size, pages, encoded = _told(parts)
     _check_size(size, image, memory_limit)
-    if any(number >= size // PAGE for number in pages):
+    if any(not 0 <= number < size // PAGE for number in pages):
         raise _unfit("a page lies outside of the memory")
-    return Contents(size, pages, _decoded_globals(parts["globals"], kinds))
+    if any(len(page) != PAGE for page in pages.values()) or ZERO in pages.values():
+        raise _unfit("it holds a page of zeros, or of another size")
+    return Contents(size, pages, _decoded_globals(encoded, kinds))
 
 
-def live_root(contents: Contents, digests: Mapping[int, bytes], kinds: Sequence[str]) -> bytes:
-    """Return the root over size, pages and globals; ``digests`` are the sha-256 of the pages."""
-    tree = _tree_root(digests, contents.size // PAGE)
+def live_root(contents: Contents, tree: bytes, kinds: Sequence[str]) -> bytes:
+    """Return the root over size, pages and globals; ``tree`` is the root of the pages."""
     encoded = _encoded_globals(contents.globals, kinds)
-    return sha256(_ROOT + contents.size.to_bytes(8) + tree + encoded).digest()
+    return sha256(_ROOT + contents.size.to_bytes(SIZE_BYTES) + tree + encoded).digest()
 
 
-def _tree_root(digests: Mapping[int, bytes], width: int) -> bytes:
-    level = dict(digests)
-    while width > 1:
-        children: dict[int, list[bytes]] = {}
-        for number, digest in level.items():
-            children.setdefault(number >> 4, [NO_ROOT] * 16)[number & 15] = digest
-        level = {number: sha256(b"".join(rows)).digest() for number, rows in children.items()}
-        width = (width + 15) >> 4
-    return level.get(0, NO_ROOT)
+class Tree:
+    """Keep the tree of sha-256 over pages by number, and change of it what is above a changed page."""
+
+    def __init__(self) -> None:
+        self._levels: list[dict[int, bytes]] = [{}]
+
+    def put(self, pages: Mapping[int, bytes | None]) -> None:
+        """Take over pages; None is one of zeros."""
+        digests = {number: page and sha256(page).digest() for number, page in pages.items()}
+        for depth, level in enumerate(self._levels):
+            for number, digest in digests.items():
+                if digest:
+                    level[number] = digest
+                else:
+                    level.pop(number, None)
+            if depth + 1 < len(self._levels):
+                digests = {parent: _node(level, parent) for parent in {number >> 4 for number in digests}}
+
+    def root(self, count: int) -> bytes:
+        """Return the root over so many pages."""
+        depth = 0
+        while count > 1:
+            count, depth = (count + 15) >> 4, depth + 1
+            if depth == len(self._levels):
+                below = self._levels[-1]
+                self._levels.append(
+                    {parent: _node(below, parent) or b"" for parent in {number >> 4 for number in below}}
+                )
+        return self._levels[depth].get(0, NO_ROOT)
+
+
+def _node(level: Mapping[int, bytes], parent: int) -> bytes | None:
+    children = [level.get(number, NO_ROOT) for number in range(16 * parent, 16 * parent + 16)]
+    return sha256(b"".join(children)).digest() if any(child is not NO_ROOT for child in children) else None
+
+
+def _told(parts: Mapping[str, Part]) -> tuple[int, Mapping[int, bytes], bytes]:
+    """Return size, pages and globals; versions before wrote the memory as plain bytes, its size within."""
+    match parts:
+        case {"memory": Mapping() as pages, "size": bytes(size), "globals": bytes(encoded), **more} if not more:
+            return _size_of(size), pages, encoded
+        case {"memory": bytes(memory), "globals": bytes(encoded), **more} if not more:
+            return *_decoded_memory(memory), encoded
+    raise _unfit(f"the parts are {', '.join(sorted(parts)) or 'none'}, not globals, memory and size")
+
+
+def _size_of(content: bytes) -> int:
+    if len(content) != SIZE_BYTES:
+        raise _unfit("the size is no number of 8 bytes")
+    return int.from_bytes(content)
 
 
 def _decoded_memory(content: bytes) -> tuple[int, dict[int, bytes]]:
@@ -96,8 +135,6 @@ def _decoded_memory(content: bytes) -> tuple[int, dict[int, bytes]]:
     if any(before >= after for before, after in pairwise(numbers)):
         raise _unfit("its pages are not in order")
     pages = {number: content[at + PAGE * place : at + PAGE * (place + 1)] for place, number in enumerate(numbers)}
-    if ZERO in pages.values():
-        raise _unfit("it holds a page of zeros")
     return size, pages
 
 

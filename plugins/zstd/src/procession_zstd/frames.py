@@ -2,36 +2,53 @@
 
 Rules
 -----
-* One frame, of the size that the header says, and nothing behind it.
+* A frame is one, of the size that the header says, with nothing behind it.
 * A reader's window is bounded, output is taken piece by piece, and no more than was announced.
 * A size that the blocks of a frame cannot give is refused before memory is taken for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
 
 import zstandard
 
 from procession_zstd.headers import damaged
 
-WINDOW_LIMIT = 8 << 20  # bytes that a reader may be asked to look back; the levels up to 19 need no more
+WINDOW_LOG = 23
+WINDOW_LIMIT = 1 << WINDOW_LOG  # bytes that a reader may be asked to look back; the levels up to 19 need no more
 BLOCK_LIMIT = 128 << 10  # bytes that one block gives at most
+AT_ONCE = 8 << 20  # bytes that are taken in one piece: a frame that holds less cannot give less than it says
 LAST, KIND, RUN = 1, 0b110, 0b010  # of a block's header, as RFC 8878 has it
 
 
-def compress(pieces: Iterable[bytes], size: int, *, level: int) -> bytes:
-    """Return one frame of pieces that are ``size`` bytes together."""
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True).compressobj(size)
-    return b"".join([*(compressor.compress(piece) for piece in pieces), compressor.flush()])
+def compress(pieces: Sequence[bytes], *, level: int, old: bytes = b"") -> bytes:
+    """Return one frame of pieces; ``old`` is what a reader knows already, and what they are like."""
+    size = sum(map(len, pieces))
+    if old:
+        settings: dict[str, Any] = {"compression_params": _against(len(old), size), "dict_data": _known(old)}
+    else:
+        settings = {"level": level, "write_checksum": False, "write_content_size": True}
+    compressor = zstandard.ZstdCompressor(**settings)
+    if size <= AT_ONCE:
+        return compressor.compress(b"".join(pieces))
+    writer = compressor.compressobj(size)
+    return b"".join([*(writer.compress(piece) for piece in pieces), writer.flush()])
 
 
-def expand(frame: memoryview, sizes: Iterable[int]) -> Iterator[bytes]:
+def expand(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> Iterator[bytes]:
     """Yield pieces of these sizes, which must be all that the frame holds."""
-    sizes = list(sizes)
-    _check(frame, sum(sizes))
-    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
+    size = sum(sizes)
+    _check(frame, size)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT, dict_data=_known(old) if old else None)
     try:
+        if 0 < size <= AT_ONCE:
+            whole = decompressor.decompress(frame)
+            ends = list(accumulate(sizes))
+            yield from [whole[end - length : end] for end, length in zip(ends, sizes, strict=True)]
+            return
         with decompressor.stream_reader(frame) as reader:
             for size in sizes:
                 yield _exactly(reader, size)
@@ -39,6 +56,26 @@ def expand(frame: memoryview, sizes: Iterable[int]) -> Iterator[bytes]:
                 raise damaged("the frame holds more than the header says")
     except zstandard.ZstdError:
         raise damaged("the frame does not decompress") from None
+
+
+def _known(old: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _against(old: int, size: int) -> zstandard.ZstdCompressionParameters:
+    """Return what finds old bytes again, cell by cell nearly in place, in the least time: a table with room for all."""
+    return zstandard.ZstdCompressionParameters(
+        window_log=min(max((old + size).bit_length(), 10), WINDOW_LOG),
+        hash_log=min(max((old - 1).bit_length() - 3, 10), WINDOW_LOG),
+        chain_log=10,
+        search_log=1,
+        min_match=7,
+        target_length=0,
+        strategy=zstandard.STRATEGY_FAST,
+        write_content_size=True,
+        write_checksum=False,
+        write_dict_id=False,
+    )
 
 
 def _exactly(reader: zstandard.ZstdDecompressionReader, size: int) -> bytes:

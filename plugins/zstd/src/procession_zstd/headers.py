@@ -1,17 +1,18 @@
-"""Headers: what a snapshot says of itself, read strictly.
+"""Headers: what a blob of a snapshot says of itself, read strictly.
 
-A snapshot is ``PRSN``, a version byte, the header's length (4 bytes, big-endian), the header as canonical
-CBOR, the zstandard frame of all parts one after the other, and the sha-256 of everything before it.
+A blob is ``PRSN``, a version byte, the header's length (4 bytes, big-endian), the header as canonical CBOR,
+its zstandard frames one after the other, and the sha-256 of everything before it.
 
 Rules
 -----
 * Parts stand sorted by name, each once, so the same parts are the same bytes.
-* A header is believed only as far as it agrees with itself: known keys, types, and sizes that add up.
+* A header is believed only as far as it agrees with itself: known keys, types, lengths that add up.
+* A blob that leans on another names it by its hash, so a blob has one place in one sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +22,8 @@ from procession.errors import RequestError, SnapshotError
 from procession.messages import Message, decode, encode
 
 MAGIC = b"PRSN"
-VERSION = 1
+VERSION = 2
+FIRST_VERSION = 1
 LENGTH_BYTES = 4
 HASH_BYTES = 32
 HEADER_LIMIT = 1 << 20  # bytes
@@ -30,57 +32,108 @@ _START = len(MAGIC) + 1 + LENGTH_BYTES
 
 
 @attrs.frozen
-class Part:
-    """Hold what a header says of one part; ``digest`` is its sha-256."""
+class PartRow:
+    """Hold what a header says of a part: whether it is plain bytes, how many cells changed, how many are gone."""
 
     name: str
-    size: int
-    digest: bytes
+    plain: bool
+    changed: int
+    gone: int
 
 
 @attrs.frozen
 class Header:
-    """Hold a header: the fingerprint, and the parts in their order."""
+    """Hold a header.
+
+    ``on`` is the sha-256 of the blob that it leans on, empty for none; ``parts`` are all there are after it,
+    ``size`` their bytes; ``frames`` are the lengths of its frames.
+    """
 
     fingerprint: str
-    parts: tuple[Part, ...]
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of all parts together."""
-        return sum(part.size for part in self.parts)
+    on: bytes
+    parts: tuple[PartRow, ...]
+    size: int
+    frames: tuple[int, ...]
 
 
-def header_of(parts: Mapping[str, bytes], fingerprint: str) -> Header:
-    """Return the header of parts."""
-    listed = [Part(name, len(parts[name]), sha256(parts[name]).digest()) for name in sorted(parts)]
-    return Header(fingerprint, tuple(listed))
-
-
-def sealed(header: Header, frame: bytes) -> bytes:
-    """Return the snapshot of a header and its zstandard frame."""
-    rows = [{"name": part.name, "size": part.size, "sha-256": part.digest} for part in header.parts]
-    encoded = encode({"fingerprint": header.fingerprint, "parts": rows, "size": header.size})
+def sealed(header: Header, frames: Iterable[bytes]) -> bytes:
+    """Return the blob of a header and its frames."""
+    encoded = encode(attrs.asdict(header))
     if len(encoded) > HEADER_LIMIT:
         raise SnapshotError(f"{len(header.parts)} parts, their names are too many", where="snapshot", kind="too-large")
-    content = b"".join((MAGIC, bytes([VERSION]), len(encoded).to_bytes(LENGTH_BYTES), encoded, frame))
+    content = b"".join((MAGIC, bytes([VERSION]), len(encoded).to_bytes(LENGTH_BYTES), encoded, *frames))
     return content + sha256(content).digest()
 
 
-def opened(content: bytes) -> tuple[Header, memoryview]:
-    """Return the header of a snapshot and its zstandard frame, once the hash over all of it is checked."""
+def opened(content: bytes) -> tuple[int, Message, memoryview]:
+    """Return version, header and frames of a blob, once the hash over all of it is checked."""
     view = memoryview(content)
     if len(content) < _START + HASH_BYTES or content[: len(MAGIC)] != MAGIC:
         raise damaged("these bytes are no snapshot")
     if sha256(view[:-HASH_BYTES]).digest() != content[-HASH_BYTES:]:
         raise damaged("the bytes do not match their hash")
-    if content[len(MAGIC)] != VERSION:
-        what = f"written as version {content[len(MAGIC)]}, this reads version {VERSION}"
+    version = content[len(MAGIC)]
+    if version not in (FIRST_VERSION, VERSION):
+        what = f"written as version {version}, this reads version {VERSION}"
         raise SnapshotError(what, where="snapshot", remedy="it is computed again", kind="foreign-snapshot")
     end = _START + int.from_bytes(content[len(MAGIC) + 1 : _START])
     if end > min(len(content) - HASH_BYTES, _START + HEADER_LIMIT):
         raise damaged("the header is longer than it may be")
-    return _header(content[_START:end]), view[end:-HASH_BYTES]
+    try:
+        said = decode(content[_START:end], limit=HEADER_LIMIT)
+    except RequestError as error:
+        raise damaged(f"the header is none: {error.what}") from None
+    if not isinstance(said, Message):
+        raise damaged("the header does not say what it should")
+    return version, said, view[end:-HASH_BYTES]
+
+
+def header_of(said: Message, body: memoryview) -> tuple[Header, list[memoryview]]:
+    """Return a header and the frames that it tells apart."""
+    types = {"fingerprint": str, "on": bytes, "parts": tuple, "size": int, "frames": tuple}
+    fingerprint, on, listed, size, lengths = fields(said, types)
+    header = Header(fingerprint, on, tuple([_row(row) for row in listed]), size, lengths)
+    check_names([row.name for row in header.parts])
+    if any(type(length) is not int or length < 0 for length in lengths) or sum(lengths) != len(body):
+        raise damaged("the frames are not as long as the header says")
+    counts = [count for row in header.parts for count in (row.changed, row.gone)]
+    if min([0, size, *counts]) < 0 or not lengths:
+        raise damaged("the sizes do not add up")
+    frames = []
+    for length in lengths:
+        frames.append(body[:length])
+        body = body[length:]
+    return header, frames
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse parts that do not stand in their order, each once."""
+    if list(names) != sorted(set(names)):
+        raise damaged("the parts do not stand in their order")
+
+
+def fields(said: Any, types: Mapping[str, type]) -> tuple[Any, ...]:
+    """Return the values of a message that has these keys, of these types, and no others."""
+    if not isinstance(said, Message) or set(said) != set(types):
+        raise damaged("the header does not say what it should")
+    if any(type(said[key]) is not kind for key, kind in types.items()):
+        raise damaged("the header does not say what it should")
+    return tuple([said[key] for key in types])
+
+
+def check_fingerprint(found: str, wanted: str) -> None:
+    """Refuse what was taken under another fingerprint than the wanted one."""
+    if found != wanted:
+        what = f"taken under the fingerprint {found}, this host computes under {wanted}"
+        raise SnapshotError(what, where="snapshot", remedy="it is computed again", kind="foreign-snapshot")
+
+
+def check_size(size: int, limit: int) -> None:
+    """Refuse more bytes than the limit."""
+    if size > limit:
+        what = f"holds {size} bytes, the limit is {limit}"
+        remedy = "raise `limit` under [host.snapshots]"
+        raise SnapshotError(what, where="snapshot", remedy=remedy, kind="too-large")
 
 
 def damaged(what: str) -> SnapshotError:
@@ -88,28 +141,5 @@ def damaged(what: str) -> SnapshotError:
     return SnapshotError(what, where="snapshot", remedy="it is computed again", kind="damaged-snapshot")
 
 
-def _header(encoded: bytes) -> Header:
-    try:
-        said = decode(encoded, limit=HEADER_LIMIT)
-    except RequestError as error:
-        raise damaged(f"the header is none: {error.what}") from None
-    fingerprint, listed, size = _fields(said, {"fingerprint": str, "parts": tuple, "size": int})
-    header = Header(fingerprint, tuple([Part(*_part(row)) for row in listed]))
-    names = [part.name for part in header.parts]
-    if names != sorted(set(names)):
-        raise damaged("the parts do not stand in their order")
-    if any(part.size < 0 for part in header.parts) or header.size != size:
-        raise damaged("the sizes do not add up")
-    return header
-
-
-def _part(row: Any) -> tuple[Any, ...]:
-    return _fields(row, {"name": str, "size": int, "sha-256": bytes})
-
-
-def _fields(said: Any, types: Mapping[str, type]) -> tuple[Any, ...]:
-    if not isinstance(said, Message) or set(said) != set(types):
-        raise damaged("the header does not say what it should")
-    if any(type(said[key]) is not kind for key, kind in types.items()):
-        raise damaged("the header does not say what it should")
-    return tuple([said[key] for key in types])
+def _row(row: Any) -> PartRow:
+    return PartRow(*fields(row, {"name": str, "plain": bool, "changed": int, "gone": int}))

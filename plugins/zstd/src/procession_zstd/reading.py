@@ -1,0 +1,62 @@
+"""Reading: the parts after a blob, made of the parts before it and what the blob says has changed.
+
+Rules
+-----
+* What a blob announces is bounded and held against its frames before memory is taken for it.
+* Nothing is believed of a blob but what fits the parts that it leans on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from procession.roles import Part
+from procession_zstd.cells import Listed, groups, old_cells, part_of, read_list, size_of
+from procession_zstd.frames import expand
+from procession_zstd.headers import Header, check_size, damaged
+
+LIST_SHARE = 16  # of the limit, for numbers and sizes of cells
+LEAST_LIST = 1 << 16  # bytes
+
+
+def parts_after(
+    before: Mapping[str, Part], header: Header, frames: Sequence[memoryview], limit: int
+) -> Mapping[str, Part]:
+    """Return the parts after a blob; ``limit`` is how many bytes they may be."""
+    check_size(header.size, limit)
+    rows = _rows(header, frames[0], limit)
+    cells = {row.name: dict(old_cells(before.get(row.name), plain=row.plain)) for row in rows}
+    wanted = [(cells[row.name].get(number, b""), size) for row in rows for number, size in row.sizes.items()]
+    new = _expanded(wanted, frames[1:])
+    for row in rows:
+        if any(cells[row.name].pop(number, None) is None for number in row.gone):
+            raise damaged("cells are gone that were not there")
+        cells[row.name].update([(number, next(new)) for number in row.sizes])
+    parts = {row.name: part_of(cells[row.name], plain=row.plain) for row in rows}
+    if size_of(parts) != header.size:
+        raise damaged("the sizes do not add up")
+    return parts
+
+
+def _rows(header: Header, frame: memoryview, limit: int) -> list[Listed]:
+    length = 4 * sum(2 * row.changed + row.gone for row in header.parts)
+    check_size(length, max(limit // LIST_SHARE, LEAST_LIST))
+    rows = list(read_list(b"".join(expand(frame, [length])), header.parts))
+    if sum(sum(row.sizes.values()) for row in rows) > header.size:
+        raise damaged("the sizes do not add up")
+    return rows
+
+
+def _expanded(wanted: Sequence[tuple[bytes, int]], frames: Sequence[memoryview]) -> Iterator[bytes]:
+    """Return the new cells; each of ``wanted`` is (old cell, size of the new one)."""
+    counts = groups([(len(old), size) for old, size in wanted])
+    if len(counts) != len(frames):
+        raise damaged("there are not as many frames as the cells need")
+    left = iter(wanted)
+    groups_of = [list(islice(left, count)) for count in counts]
+    return (
+        cell
+        for group, frame in zip(groups_of, frames, strict=True)
+        for cell in expand(frame, [size for _, size in group], old=b"".join([old for old, _ in group]))
+    )

@@ -11,12 +11,13 @@ from random import Random
 
 import apsw
 import attrs
+import pytest
 
 from procession.errors import ScheduleError
 from procession.ids import hash_id
 from procession.messages import Message
 from procession.schedules import Assignment, Submission, check_chain
-from procession_scheduler import FileScheduler
+from procession_scheduler import FileScheduler, index
 from procession_scheduler.rows import SLOTS
 from reliability.disks import PROCESS, open_scheduler
 
@@ -79,7 +80,7 @@ class Written:
     def lose_names(self) -> None:
         """Take every third entry out of the index."""
         with self.raw() as db:
-            db.execute("DELETE FROM names0 WHERE place % 3 = 0")
+            db.execute("DELETE FROM names1 WHERE place % 3 = 0")
 
     def check_record(self, dice: Random, change: str) -> None:
         """Damage one record; it is named where it is read, not continued where it is the last, and stops no other."""
@@ -128,10 +129,11 @@ class Written:
 
 
 def written(folder: Path) -> Written:
-    """Write a schedule, the slots of two processes in turns."""
+    """Write a schedule, the slots of two processes in turns, some of its names in the index and some to come."""
     folder.mkdir()
     log: dict[str, list[Assignment]] = {PROCESS: [], OTHER: []}
-    with closing(open_scheduler(folder)) as scheduler:
+    with pytest.MonkeyPatch.context() as patch, closing(open_scheduler(folder)) as scheduler:
+        patch.setattr(index, "BEHIND", COUNT)
         for number in range(COUNT):
             for process, made in log.items():
                 made += scheduler.assign(process, [offer(process, number)])

@@ -21,8 +21,9 @@ from procession.roles import Site
 from procession.schedules import Clock, Given, Submission, Tick, check_chain
 from procession.testing.fakes import SteppingClock
 from procession.testing.schedulers import OTHER, PROCESS, submission, submissions
-from procession_scheduler import FileScheduler, SchedulerOptions
+from procession_scheduler import FileScheduler, SchedulerOptions, index
 from procession_scheduler.rows import SLOTS, whole_bytes
+from procession_scheduler.tiers import name_of
 
 Open = Callable[..., FileScheduler]
 
@@ -222,25 +223,50 @@ def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
 
 
 LOST = [
-    "DELETE FROM names0",
-    "UPDATE names0 SET place = place + 1",
-    "UPDATE names0 SET place = 'nowhere', content = 5",
-    "UPDATE names0 SET name = name || x'00'",
+    "DELETE FROM names1",
+    "UPDATE names1 SET place = place + 1",
+    "UPDATE names1 SET place = 'nowhere', content = 5",
+    "UPDATE names1 SET name = name || x'00'",
     "DELETE FROM sums",
+    "DELETE FROM sums WHERE bucket > 1",
+    "UPDATE processes SET indexed = last",
+    "UPDATE processes SET indexed = -1, mark = x''",
 ]
 
 
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the index catch up where three are behind."""
+    monkeypatch.setattr(index, "BEHIND", 2)
+
+
+@pytest.mark.usefixtures("prompt")
 @pytest.mark.parametrize("change", LOST)
 def test_message_is_found_without_its_index(open_scheduler: Open, raw: apsw.Connection, change: str) -> None:
     """A message whose index leads astray, or nowhere, is found where it is, and another one nowhere."""
     scheduler = open_scheduler()
     scheduler.assign(PROCESS, submissions(3))
+    scheduler.assign(PROCESS, submissions(1, 3))
+    assert (3, 2) == (raw.execute("SELECT count(*) FROM names1").get, raw.execute("SELECT indexed FROM processes").get)
     raw.execute(change)
-    found = [scheduler.find(PROCESS, submission(number).message_id) for number in (2, 0, 7)]
-    assert [2, 0, None] == found
+    found = [scheduler.find(PROCESS, submission(number).message_id) for number in (2, 0, 3, 7)]
+    assert [2, 0, 3, None] == found
 
 
-@pytest.mark.parametrize("change", LOST)
+def test_names_that_are_gone_are_noticed(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """Where the newest of the names that callers gave has gone before the index had it, no message is taken for new."""
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(0, key="k0"), submission(1, key="k1")])
+    first.close()
+    raw.execute("DELETE FROM known WHERE number = 2")
+    second = open_scheduler()
+    with pytest.raises(ScheduleError, match="restore"):
+        second.assign(PROCESS, [submission(1, key="k1")])
+    assert 2 == second.assign(PROCESS, [submission(2)])[0].slot
+
+
+@pytest.mark.usefixtures("prompt")
+@pytest.mark.parametrize("change", LOST[:-2])
 def test_lost_index_gives_no_message_two_slots(
     open_scheduler: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
@@ -263,7 +289,8 @@ def test_lost_index_gives_no_message_two_slots(
     assert 3 == second.find(PROCESS, submission(3).message_id)
 
 
-@pytest.mark.parametrize("table", ["names0", "names1", "names2", "sums"])
+@pytest.mark.usefixtures("prompt")
+@pytest.mark.parametrize("table", ["names1", "names2", "sums"])
 def test_index_that_cannot_be_read_is_made_anew(
     open_scheduler: Open, raw: apsw.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str
 ) -> None:
@@ -290,7 +317,7 @@ def test_index_that_cannot_be_made_anew_is_an_error(open_scheduler: Open, raw: a
     first = open_scheduler()
     first.assign(PROCESS, [submission(0, key="k0"), submission(1, key="k1")])
     first.close()
-    raw.execute(f"DELETE FROM names0; UPDATE known SET {change} WHERE number = 1")
+    raw.execute(f"DELETE FROM sums WHERE bucket > 1; UPDATE known SET {change} WHERE number = 1")
     second = open_scheduler()
     with pytest.raises(ScheduleError, match="restore") as refused:
         second.assign(PROCESS, [submission(0, key="k0")])
@@ -318,20 +345,48 @@ def test_damage_met_in_a_group_is_borne_alone(open_scheduler: Open, raw: apsw.Co
         assert [0, 1] == [call.result(20)[0].slot for call in (held, calls[1])]
 
 
-def test_schedule_of_version_1_is_taken_over(open_scheduler: Open, raw: apsw.Connection) -> None:
-    """A file without sums is read as it is, and gets them, and the names beside it, when it is written to."""
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("broken", [False, True])
+def test_schedule_of_an_earlier_version_is_taken_over(
+    open_scheduler: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture, version: int, broken: bool
+) -> None:
+    """A file of an earlier version is read as it is; its index is made anew, where it can be, when it is written to."""
     first = open_scheduler()
     first.assign(PROCESS, [submission(0), submission(1, names=["s1"]), submission(2, key="k2")])
     first.close()
     known = raw.execute("SELECT * FROM known").fetchall()
-    raw.execute("DROP TABLE sums; DROP TABLE known")
-    raw.pragma("user_version", 1)
+    make_earlier(raw, version, known)
+    if broken and version == 2:
+        raw.execute("DELETE FROM known WHERE number = 1")
     reader = open_scheduler(read_only=True)
     assert [1, None] == [reader.find(PROCESS, submission(number).message_id) for number in (1, 7)]
     second = open_scheduler()
-    again = second.assign(PROCESS, [submission(2, key="k2"), submission(1, names=["s1"]), submission(3)])
-    assert [2, 1, 3] == [item.slot for item in again]
+    assert 3 == second.assign(PROCESS, [submission(3)])[0].slot
+    if broken and version == 2:
+        with pytest.raises(ScheduleError, match="restore"):
+            second.assign(PROCESS, [submission(2, key="k2")])
+        assert "number 1" in caplog.text
+        return
+    again = second.assign(PROCESS, [submission(2, key="k2"), submission(1, names=["s1"])])
+    assert [2, 1] == [item.slot for item in again]
     assert {row[1:4] for row in known} == {row[1:4] for row in raw.execute("SELECT * FROM known")}
+    assert [0, 3, None] == [second.find(PROCESS, submission(number).message_id) for number in (0, 3, 7)]
+
+
+def make_earlier(db: apsw.Connection, version: int, known: list[tuple[object, ...]]) -> None:
+    """Make a file one of version 1 or 2, whose index held the messages too."""
+    db.execute("DROP TABLE names1; DROP TABLE names2; DROP TABLE sums; DROP INDEX behind")
+    db.execute("ALTER TABLE processes DROP COLUMN indexed; ALTER TABLE processes DROP COLUMN mark")
+    columns = "(name BLOB PRIMARY KEY, place INTEGER NOT NULL, content BLOB) WITHOUT ROWID"
+    db.execute("".join(f"CREATE TABLE names{tier} {columns};" for tier in range(3)))
+    messages = db.execute("SELECT place, message_id FROM slots").fetchall()
+    names = [(name_of("message", PROCESS, message_id), place, None) for place, message_id in messages]
+    db.executemany("INSERT INTO names0 VALUES (?, ?, ?)", [*names, *(row[1:4] for row in known)])
+    if version == 1:
+        db.execute("DROP TABLE known")
+    else:
+        db.execute("CREATE TABLE sums (bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL)")
+    db.pragma("user_version", version)
 
 
 # -- files that are not ours to write
@@ -365,7 +420,7 @@ def test_foreign_file_is_refused_untouched(tmp_path: Path, prepare: str | None, 
 def test_newer_schema_is_refused(open_scheduler: Open, raw: apsw.Connection) -> None:
     """A file of a newer version is refused with what to install."""
     open_scheduler().close()
-    raw.pragma("user_version", 3)
+    raw.pragma("user_version", 4)
     with pytest.raises(ScheduleError, match="install") as refused:
         open_scheduler()
     assert "newer-schema" == refused.value.kind

@@ -10,20 +10,19 @@ import apsw
 
 from procession.errors import ScheduleError
 from procession.schedules import Assignment
-from procession_scheduler import known
+from procession_scheduler import index, known
 from procession_scheduler.files import naming, open_writing, translated
+from procession_scheduler.index import Index
 from procession_scheduler.plans import Commit
 from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
-from procession_scheduler.tiers import Entry, Index
+from procession_scheduler.tiers import Entry
 
 WAL_BYTES = 64 << 20  # of write-ahead log at which it is emptied while callers wait
 TIPS_KEPT = 10_000  # processes whose last slot stays in memory
 HEADS_CHECKED = 256  # newest processes whose last slot is checked when the file is opened
 
-_TIP = (
-    "INSERT INTO processes (id, key, last, chain) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (key) DO UPDATE SET last = excluded.last, chain = excluded.chain"
-)
+_NEW = "INSERT INTO processes (last, chain, key, id) VALUES (?, ?, ?, ?)"
+_TIP = "UPDATE processes SET last = ?, chain = ? WHERE key = ?"
 _log = logging.getLogger("procession.scheduler")
 
 
@@ -122,8 +121,9 @@ class Disk:
         self.undo()
         self.writing = True
         with translated(self._path, self._db):
+            least = known.count(self._db)
             self._db.execute("BEGIN IMMEDIATE")
-            known.rebuild(self._db)
+            index.rebuild(self._db, least)
             self._db.execute("COMMIT")
         self.writing = False
 
@@ -148,12 +148,12 @@ class Disk:
             self._db.close()
 
     def _insert(self, commit: Commit) -> None:
-        tips = [(process, tip.key, tip.head.slot, tip.head.chain) for process, tip in commit.tips.items()]
-        self._db.executemany(_TIP, tips)
+        for process, tip in commit.tips.items():
+            is_new = tip.key >= self._next_key
+            stand = (tip.head.slot, tip.head.chain, tip.key)
+            self._db.execute(_NEW if is_new else _TIP, (*stand, process) if is_new else stand)
         self._db.executemany("INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", commit.rows)
-        names = [(name, entry.place, entry.content) for name, entry in commit.names.items()]
-        known.note(self._db, [row for row in names if not commit.names[row[0]].derived])
-        self._index.add(self._db, names)
+        self._index.note(self._db, len(commit.rows), commit.names)
 
     def _prove(self) -> None:
         """See once that what an earlier program committed, and maybe failed to sync, is written and synced."""

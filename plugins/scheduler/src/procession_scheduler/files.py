@@ -11,10 +11,10 @@ import apsw
 
 from procession.errors import ScheduleError
 from procession.folders import NO_ROOM, sync_folder
-from procession_scheduler import known, tiers
+from procession_scheduler import index
 
 APPLICATION = 0x50725363  # "PrSc", in the file's header
-SCHEMA_VERSION = 2  # 1 had no sums of the index, and no names beside it
+SCHEMA_VERSION = 3  # 1 had no sums of the index, and no names beside it; 2 indexed a message with its row
 PATIENCE = 0.1  # seconds for another program to let go of the file
 DISK_FULL = "disk-full"
 DAMAGED = "damaged-schedule"
@@ -25,7 +25,7 @@ _SCHEMA = (
     " chain BLOB NOT NULL);"
     "CREATE TABLE slots (place INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL,"
     " path TEXT NOT NULL, message_id TEXT NOT NULL, provenance TEXT NOT NULL, chain BLOB NOT NULL,"
-    " seal BLOB NOT NULL, message BLOB NOT NULL);" + tiers.SCHEMA + known.SCHEMA
+    " seal BLOB NOT NULL, message BLOB NOT NULL);"
 )
 
 
@@ -155,11 +155,10 @@ def _prepare(db: apsw.Connection, path: Path) -> None:
     version = _version(db, path)
     if version == 0:
         db.execute(_SCHEMA)
+        index.begin(db)
         db.pragma("application_id", APPLICATION)
-    elif version == 1:
-        db.execute(known.SCHEMA + tiers.SUMS_SCHEMA)
-        known.note_indexed(db)
-        tiers.sum_up(db)
+    elif version != SCHEMA_VERSION:
+        index.take_over(db, version)
     if version != SCHEMA_VERSION:
         db.pragma("user_version", SCHEMA_VERSION)
     db.execute("COMMIT")

@@ -31,7 +31,6 @@ class Offer:
     submission: Submission
     content: bytes
     digest: bytes
-    message_name: bytes
     signatures: tuple[bytes, ...]
     key: bytes | None
 
@@ -66,7 +65,6 @@ def prepared(process: str, submission: Submission) -> Offer:
         submission=submission,
         content=content,
         digest=message.digest,
-        message_name=name_of("message", process, submission.message_id),
         signatures=tuple([name_of("signature", process, text) for text in submission.recognised_by]),
         key=None if key is None else name_of("key", process, key),
     )
@@ -146,7 +144,6 @@ class Draft:
         self.head = Head(assignment.slot, assignment.chain)
         self.rows.append(row)
         self.assigned[row[0]] = assignment
-        self.names.setdefault(offer.message_name, Entry(row[0], derived=True))
         for name in offer.signatures:
             self.names.setdefault(name, Entry(row[0]))
         if offer.key is not None:

@@ -10,7 +10,7 @@ from procession.errors import ScheduleError
 from procession.roles import Site
 from procession.schedules import Assignment, Head, Submission
 from procession_scheduler.files import Readers, naming
-from procession_scheduler.known import place_of
+from procession_scheduler.index import place_of
 from procession_scheduler.plans import prepared
 from procession_scheduler.rows import SLOTS, all_rows, assignment_of, read_range, tip_of
 from procession_scheduler.writer import Writer

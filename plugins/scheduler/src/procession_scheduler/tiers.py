@@ -1,7 +1,8 @@
-"""A tiered index: short hashes of names to places, written cheaply in whatever order they come.
+"""A tiered index: short hashes of names to places, written in order and in bulk.
 
-A hash lands anywhere in a tree, so each insertion into a large one dirties a page of its own. New entries
-therefore go to a small first tier, which is emptied into the next, in order, when it is full.
+A hash lands anywhere in a tree, so each insertion into a large one dirties a page of its own. New entries are
+therefore gathered outside of it (``index``), added to a small first tier together, and moved on to the second
+a slice of the hashes at a time, so that no commit moves more than a few thousand.
 
 Rules
 -----
@@ -14,9 +15,10 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from struct import Struct
 from typing import Any
 
 import apsw
@@ -25,10 +27,12 @@ import attrs
 from procession_scheduler.rows import all_rows
 
 NAME_BYTES = 16
-BOUNDS = (2_048, 32_768)  # entries of each tier but the last
-TIERS = range(len(BOUNDS) + 1)
-BUCKETS = 256  # of a tier: by the first byte of the name, but for the first tier, which has one
-SUMS = 1 << 62  # totals stay below, so that SQLite adds two of them as integers
+FULL = 32_768  # entries of the first tier from which on slices of it move
+TIERS = (1, 2)
+BUCKETS = 256  # of a tier, by the first byte of the name
+SLICE = 16  # buckets that move at once
+NOTED, INDEXED = 0, 1  # rows of ``sums`` that hold a number: of the names that are known, and of those in the tiers
+SUMS = (1 << 61) - 1  # a prime, so that no bit of a row is without weight; SQLite adds two such totals as integers
 SUMS_SCHEMA = "CREATE TABLE sums (bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL);"
 SCHEMA = SUMS_SCHEMA + "".join(
     f"CREATE TABLE names{tier} (name BLOB PRIMARY KEY, place INTEGER NOT NULL, content BLOB) WITHOUT ROWID;"
@@ -41,10 +45,14 @@ _FIND = " UNION ALL ".join(f"SELECT {_PLACE}, CAST(content AS BLOB) FROM names{t
 _ROWS = f"SELECT CASE typeof(name) WHEN 'blob' THEN name ELSE x'' END, {_PLACE}, CAST(content AS BLOB) FROM names{{}}"
 _GROW = (
     f"INSERT INTO sums VALUES (?, ?, ?) ON CONFLICT (bucket) DO UPDATE SET"
-    f" count = count + excluded.count, total = (total + excluded.total) & {SUMS - 1}"
+    f" count = count + excluded.count, total = (total + excluded.total) % {SUMS}"
 )
+_SAID = "SELECT bucket, count, total FROM sums WHERE bucket BETWEEN ? AND ?"
+_HALVES = Struct(">QQ").unpack
+_MIX = 0x9E3779B97F4A7C15
 
 Row = tuple[Any, ...]  # name, place, content
+Sums = dict[int, tuple[int, int]]  # of a bucket: how many rows, and the sum of their weights
 
 
 class DamagedIndexError(Exception):
@@ -53,19 +61,27 @@ class DamagedIndexError(Exception):
 
 @attrs.frozen
 class Entry:
-    """Hold where a name was first seen, and the digest of the content it was seen with where that matters.
-
-    A ``derived`` name follows from the row at its place.
-    """
+    """Hold where a name was first seen, and the digest of the content it was seen with where that matters."""
 
     place: int
     content: bytes | None = None
-    derived: bool = attrs.field(default=False, eq=False)
 
 
 def name_of(kind: str, process: str, text: str) -> bytes:
     """Return the name under which a text of some kind is known in a process."""
     return sha256(f"{kind} {process} {text}".encode("utf-8", "surrogatepass")).digest()[:NAME_BYTES]
+
+
+def namer(kind: str, process: str) -> Callable[[bytes], bytes]:
+    """Return what ``name_of`` is for many texts of a kind and process, given as UTF-8."""
+    begun = sha256(f"{kind} {process} ".encode("utf-8", "surrogatepass"))
+
+    def name(text: bytes) -> bytes:
+        hashed = begun.copy()
+        hashed.update(text)
+        return hashed.digest()[:NAME_BYTES]
+
+    return name
 
 
 def find(db: apsw.Connection, name: bytes) -> Entry | None:
@@ -77,10 +93,7 @@ def find(db: apsw.Connection, name: bytes) -> Entry | None:
 def check(db: apsw.Connection, buckets: Iterable[int]) -> None:
     """See that buckets hold what was added to them. Raises DamagedIndexError."""
     for bucket in buckets:
-        said = all_rows(db, "SELECT count, total FROM sums WHERE bucket = ?", (bucket,))
-        found = _sums(bucket // BUCKETS, _rows_of(db, bucket)).get(bucket, (0, 0))
-        if found != (said[0] if said else (0, 0)):
-            raise DamagedIndexError(f"bucket {bucket % BUCKETS} of names{bucket // BUCKETS} is not what was written")
+        _checked(db, bucket, bucket)
 
 
 def buckets_of(name: bytes) -> list[int]:
@@ -88,65 +101,48 @@ def buckets_of(name: bytes) -> list[int]:
     return [_bucket(tier, name) for tier in TIERS]
 
 
+def number_said(db: apsw.Connection, which: int) -> int:
+    """Return a number that was written down. Raises DamagedIndexError."""
+    for _, number, proof in all_rows(db, _SAID, (which, which)):
+        if type(number) is int and proof == _proof(which, number):
+            return number
+    raise DamagedIndexError(f"number {which} of the index is not what was written")
+
+
+def say_number(db: apsw.Connection, which: int, number: int) -> None:
+    """Write a number down."""
+    db.execute("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)", (which, number, _proof(which, number)))
+
+
+def distrust(db: apsw.Connection) -> None:
+    """Leave sums behind that nothing adds up to."""
+    db.execute("DELETE FROM sums")
+
+
 def sum_up(db: apsw.Connection) -> None:
     """Take what the tables hold for what was added."""
     db.execute("DELETE FROM sums")
-    for tier in TIERS:
-        for bucket in [0] if tier == 0 else range(tier * BUCKETS, (tier + 1) * BUCKETS):
-            _grow(db, _sums(tier, _rows_of(db, bucket)))
+    for bucket in range(TIERS[0] * BUCKETS, (TIERS[-1] + 1) * BUCKETS):
+        _grow(db, _sums(bucket // BUCKETS, _rows_of(db, bucket, bucket)))
 
 
-class Index:
-    """Find and add names through a writing connection, each bucket checked when it is first needed."""
+def fill(db: apsw.Connection) -> int:
+    """Return how many entries the first tier has."""
+    counted = "SELECT coalesce(sum(count), 0) FROM sums WHERE bucket BETWEEN ? AND ?"
+    count: int = db.execute(counted, (BUCKETS, 2 * BUCKETS - 1)).get
+    return count
 
-    def __init__(self) -> None:
-        self._fill = [0] * len(BOUNDS)
-        self._checked: set[int] = set()
 
-    def refresh(self, db: apsw.Connection) -> None:
-        """Learn anew what the tables hold; another program, or nobody, may have written it."""
-        self._checked.clear()
-        bounds = [(tier * BUCKETS, (tier + 1) * BUCKETS - 1) for tier in range(len(BOUNDS))]
-        counted = "SELECT coalesce(sum(count), 0) FROM sums WHERE bucket BETWEEN ? AND ?"
-        with _watched():
-            self._fill = [db.execute(counted, bound).get for bound in bounds]
-
-    def find(self, db: apsw.Connection, name: bytes) -> Entry | None:
-        """Return the first entry of a name. Raises DamagedIndexError where one may have gone."""
-        with _watched():
-            fresh = [bucket for bucket in buckets_of(name) if bucket not in self._checked]
-            check(db, fresh)
-            self._checked.update(fresh)
-            return find(db, name)
-
-    def add(self, db: apsw.Connection, rows: Iterable[Row]) -> None:
-        """Add entries inside a transaction, and move full tiers. Raises DamagedIndexError."""
-        with _watched():
-            known = "SELECT 1 FROM names0 WHERE name = ?"
-            new = [row for row in rows if not db.execute(known, (row[0],)).get]
-            self._insert(db, 0, new)
-            for tier, bound in enumerate(BOUNDS):
-                if self._fill[tier] > bound:
-                    self._move(db, tier)
-
-    def _insert(self, db: apsw.Connection, tier: int, rows: list[Row]) -> None:
-        db.executemany(f"INSERT INTO names{tier} VALUES (?, ?, ?)", rows)
-        _grow(db, _sums(tier, rows))
-        if tier < len(self._fill):
-            self._fill[tier] += len(rows)
-
-    def _move(self, db: apsw.Connection, tier: int) -> None:
-        check(db, [0] if tier == 0 else range(tier * BUCKETS, (tier + 1) * BUCKETS))
-        below = tier + 1
-        new = f"{_ROWS.format(tier)} AS above WHERE NOT EXISTS (SELECT 1 FROM names{below} WHERE name = above.name)"
-        self._insert(db, below, all_rows(db, f"{new} ORDER BY name"))
-        db.execute(f"DELETE FROM names{tier}")
-        db.execute("DELETE FROM sums WHERE bucket BETWEEN ? AND ?", (tier * BUCKETS, below * BUCKETS - 1))
-        self._fill[tier] = 0
+def add(db: apsw.Connection, entries: dict[bytes, Entry]) -> None:
+    """Add entries inside a transaction; where the first tier is full, a slice of it moves on."""
+    with watched():
+        _insert(db, 1, [(name, entry.place, entry.content) for name, entry in sorted(entries.items(), key=_by_name)])
+        if fill(db) > FULL:
+            _move_on(db)
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
+def watched() -> Iterator[None]:
     """Turn what SQLite says of a damaged table into DamagedIndexError."""
     try:
         yield
@@ -154,29 +150,85 @@ def _watched() -> Iterator[None]:
         raise DamagedIndexError(f"{error}") from error
 
 
+def _move_on(db: apsw.Connection) -> None:
+    """Move the fullest slice of the first tier to the second."""
+    sliced = (
+        f"SELECT bucket / {SLICE} AS slice FROM sums WHERE bucket BETWEEN ? AND ? GROUP BY 1 ORDER BY sum(count) DESC"
+    )
+    low = db.execute(f"{sliced} LIMIT 1", (BUCKETS, 2 * BUCKETS - 1)).get * SLICE
+    high = low + SLICE - 1
+    _insert(db, 2, _checked(db, low, high))
+    begin, below = _bounds(low, high)
+    db.execute(f"DELETE FROM names1 WHERE name >= ?1 AND {below}", (begin,))
+    db.execute("DELETE FROM sums WHERE bucket BETWEEN ? AND ?", (low, high))
+
+
+def _insert(db: apsw.Connection, tier: int, rows: list[Row]) -> None:
+    """Insert rows that are in order, but for the names that are there already."""
+    before = db.total_changes()
+    db.executemany(f"INSERT INTO names{tier} VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", rows)
+    if db.total_changes() - before != len(rows):
+        held = f"SELECT {_PLACE} FROM names{tier} WHERE name = ?"
+        rows = [row for row in rows if db.execute(held, (row[0],)).get == row[1]]
+    _grow(db, _sums(tier, rows))
+
+
+def _checked(db: apsw.Connection, low: int, high: int) -> list[Row]:
+    """Return the rows of neighbouring buckets. Raises DamagedIndexError where they are not what was added."""
+    tier = low // BUCKETS
+    rows = _rows_of(db, low, high)
+    said = {bucket: (count, total) for bucket, count, total in all_rows(db, _SAID, (low, high))}
+    found = _sums(tier, rows)
+    for bucket in range(low, high + 1):
+        if found.get(bucket, (0, 0)) != said.get(bucket, (0, 0)):
+            raise DamagedIndexError(f"bucket {bucket % BUCKETS} of names{tier} is not what was written")
+    return rows
+
+
 def _bucket(tier: int, name: bytes) -> int:
-    return tier * BUCKETS + (name[0] if tier and name else 0)
+    return tier * BUCKETS + (name[0] if name else 0)
 
 
-def _rows_of(db: apsw.Connection, bucket: int) -> list[Row]:
-    tier, byte = divmod(bucket, BUCKETS)
-    if tier == 0:
-        return all_rows(db, _ROWS.format(0))
-    above = "1" if byte == BUCKETS - 1 else "name < ?2"
-    bounds = (bytes([byte]), bytes([byte + 1])) if byte < BUCKETS - 1 else (bytes([byte]),)
-    return all_rows(db, f"{_ROWS.format(tier)} WHERE name >= ?1 AND {above}", bounds)
+def _bounds(low: int, high: int) -> tuple[bytes, str]:
+    """Return the first name of neighbouring buckets, and a condition on the last."""
+    end = high % BUCKETS + 1
+    return bytes([low % BUCKETS]), "1" if end == BUCKETS else f"name < x'{end:02x}'"
 
 
-def _sums(tier: int, rows: Iterable[Row]) -> dict[int, tuple[int, int]]:
-    """Return how many rows each bucket has, and the sum of their hashes."""
-    sums: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+def _rows_of(db: apsw.Connection, low: int, high: int) -> list[Row]:
+    begin, below = _bounds(low, high)
+    return all_rows(db, f"{_ROWS.format(low // BUCKETS)} WHERE name >= ?1 AND {below}", (begin,))
+
+
+def _sums(tier: int, rows: Iterable[Row]) -> Sums:
+    """Return how many rows each bucket has, and the sum of their weights."""
+    counts: dict[int, int] = defaultdict(int)
+    totals: dict[int, int] = defaultdict(int)
     for name, place, content in rows:
-        count, total = sums[_bucket(tier, name)]
-        head = b"%d %d " % (place, -1 if content is None else len(content))
-        weight = int.from_bytes(sha256(b"".join((head, name, content or b""))).digest()[:8])
-        sums[_bucket(tier, name)] = (count + 1, (total + weight) % SUMS)
-    return dict(sums)
+        byte = name[0] if name else 0
+        counts[byte] += 1
+        totals[byte] += _weight(name, place, content)
+    return {tier * BUCKETS + byte: (count, totals[byte] % SUMS) for byte, count in counts.items()}
 
 
-def _grow(db: apsw.Connection, sums: dict[int, tuple[int, int]]) -> None:
+def _weight(name: bytes, place: int, content: bytes | None) -> int:
+    """Return a number that is another one where any bit of a row is."""
+    if content is None and len(name) == NAME_BYTES:
+        high: int
+        low: int
+        high, low = _HALVES(name)
+        return (high ^ _MIX) * (2 * place + 1) + low
+    head = b"%d %d " % (place, -1 if content is None else len(content))
+    return int.from_bytes(sha256(b"".join((head, name, content or b""))).digest()[:8])
+
+
+def _by_name(item: tuple[bytes, Entry]) -> bytes:
+    return item[0]
+
+
+def _proof(which: int, number: int) -> int:
+    return (number + which + 1) * _MIX % SUMS
+
+
+def _grow(db: apsw.Connection, sums: Sums) -> None:
     db.executemany(_GROW, [(bucket, *grown) for bucket, grown in sums.items()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -643,6 +644,40 @@ def test_one_call_of_thousands_is_one_commit(open_scheduler: Open) -> None:
     commits = count_commits(scheduler)
     made = scheduler.assign(PROCESS, submissions(1000))
     assert (1, 999) == (len(commits), made[-1].slot)
+
+
+# -- what is answered
+
+NAN = struct.unpack(">d", b"\xff\xf8\0\0\0\0\0\7")[0]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"a": 1, "b": True, "c": None, "d": "text", "e": b"bytes"},
+        {"nan": NAN, "zero": -0.0, "half": 0.5},
+        {"of": {f"k{number}": NAN for number in range(100)}, "list": [1, [NAN, {"deep": -0.0}]]},
+        {f"k{number}": number for number in range(100)},
+        {"commitments": {"x": {"committer": "y", "signature": b"z"}}, "list": [1, ["a", {"b": True}]], "none": ()},
+    ],
+)
+def test_what_is_answered_is_what_is_read(open_scheduler: Open, rows: dict[str, object]) -> None:
+    """What is answered is in every bit what is read, so that it can be computed with as it is."""
+    message = Message(rows)
+    scheduler = open_scheduler()
+    (made,) = scheduler.assign(PROCESS, [Submission(message, message.id)])
+    (stored,) = scheduler.read(PROCESS, 0, 0)
+    assert bits(stored.message) == bits(made.message)
+    assert stored == made
+
+
+def bits(value: object) -> object:
+    """Return a value with every float as its bytes."""
+    if isinstance(value, Message):
+        return {key: bits(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [bits(item) for item in value]
+    return struct.pack(">d", value) if isinstance(value, float) else (type(value), value)
 
 
 # -- what comes in

@@ -17,7 +17,9 @@ from procession_scheduler.plans import Commit
 from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
 from procession_scheduler.tiers import Entry
 
-WAL_BYTES = 64 << 20  # of write-ahead log at which it is emptied while callers wait
+WAL_BYTES = 1 << 20  # of write-ahead log at which it is copied into the file while callers wait, and begun again:
+# what is written over syncs in two thirds of the time that a file takes which grows
+LAGS = 32  # times that bound, at which it is emptied though somebody reads it
 TIPS_KEPT = 10_000  # processes whose last slot stays in memory
 HEADS_CHECKED = 256  # newest processes whose last slot is checked when the file is opened
 
@@ -33,7 +35,7 @@ class Disk:
         self._path = path
         self._db = open_writing(path)
         self._tips: dict[str, Tip] = {}
-        self._version = -1  # of the file, as SQLite counts the commits of others
+        self._version = -1  # of the file, behind the last commit of this writer
         self._next_key = 1
         self._index = Index()
         self._pages = 0  # in the write-ahead log
@@ -67,7 +69,7 @@ class Disk:
         self.writing = False
         with translated(self._path, self._db):
             self._db.execute("BEGIN IMMEDIATE")
-            version = self._db.pragma("data_version")
+            version = self._db.data_version()
             if version != self._version or len(self._tips) > TIPS_KEPT:
                 self._tips.clear()
                 self._index.refresh(self._db)
@@ -105,6 +107,7 @@ class Disk:
             if commit.rows or commit.names:
                 self._insert(commit)
             self._db.execute("COMMIT")
+            self._version = self._db.data_version()
         self.writing = False
         self._tips |= commit.tips
         self._next_key += commit.added
@@ -130,9 +133,10 @@ class Disk:
     # -- between commits
 
     def relieve(self) -> None:
-        """Settle while callers wait, once the log has grown beyond its bound."""
+        """Settle while callers wait, once the log has grown beyond its bound; the next commit begins it again."""
         if self._pages >= self._forced_at:
-            self._settle(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            lags = self._pages >= LAGS * self._bound
+            self._settle(apsw.SQLITE_CHECKPOINT_TRUNCATE if lags else apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._forced_at = self._pages + self._bound
 
     def settle(self) -> None:
@@ -170,5 +174,7 @@ class Disk:
             self._pages = self._db.wal_checkpoint(mode=mode)[0]
 
     def _note_pages(self, db: apsw.Connection, name: str, pages: int) -> int:
+        if pages < self._pages:
+            self._forced_at = self._bound
         self._pages, self._settled = pages, False
         return 0

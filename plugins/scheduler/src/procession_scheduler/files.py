@@ -60,26 +60,22 @@ def open_reading(path: Path) -> apsw.Connection:
     return db
 
 
-@contextmanager
-def translated(path: Path, db: apsw.Connection | None = None) -> Iterator[None]:
+class translated:  # noqa: N801 - used as a function
     """Turn what SQLite and the disk say about a file into a ScheduleError."""
-    try:
-        yield
-    except (apsw.BusyError, apsw.LockedError) as error:
-        remedy = "stop the other program that writes to it, or open it read only"
-        raise ScheduleError("another program holds it", where=str(path), remedy=remedy, kind="locked") from error
-    except apsw.NotADBError as error:
-        raise _foreign(path) from error
-    except apsw.FullError as error:
-        raise _full(path, "nothing of it is in the schedule") from error
-    except (apsw.CorruptError, apsw.SQLError) as error:  # the second: a schema that is not what we wrote
-        remedy = "restore the schedule file from a copy; it cannot be recomputed"
-        raise ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind=DAMAGED) from error
-    except (apsw.Error, OSError) as error:
-        if _errno(error, db) in NO_ROOM:
-            raise _full(path, "only after a crash it may be in the schedule, so send it with the same key") from error
-        remedy = "see to the disk, its space and its permissions, and open it again"
-        raise ScheduleError(f"{error}", where=str(path), remedy=remedy, kind="io") from error
+
+    __slots__ = ("_db", "_path")
+
+    def __init__(self, path: Path, db: apsw.Connection | None = None) -> None:
+        self._path = path
+        self._db = db
+
+    def __enter__(self) -> None:
+        """Begin to listen."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Raise the error for what was raised."""
+        if isinstance(error, apsw.Error | OSError):
+            raise _told(self._path, error, self._db) from error
 
 
 @contextmanager
@@ -141,6 +137,24 @@ class Readers:
 def closed(path: Path) -> ScheduleError:
     """Return the error for a schedule that was let go of."""
     return ScheduleError("the schedule is closed", where=str(path), remedy="open it again", kind="closed")
+
+
+def _told(path: Path, error: apsw.Error | OSError, db: apsw.Connection | None) -> ScheduleError:
+    """Return what SQLite or the disk said as a ScheduleError."""
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        remedy = "stop the other program that writes to it, or open it read only"
+        return ScheduleError("another program holds it", where=str(path), remedy=remedy, kind="locked")
+    if isinstance(error, apsw.NotADBError):
+        return _foreign(path)
+    if isinstance(error, apsw.FullError):
+        return _full(path, "nothing of it is in the schedule")
+    if isinstance(error, apsw.CorruptError | apsw.SQLError):  # the second: a schema that is not what we wrote
+        remedy = "restore the schedule file from a copy; it cannot be recomputed"
+        return ScheduleError(f"damaged: {error}", where=str(path), remedy=remedy, kind=DAMAGED)
+    if _errno(error, db) in NO_ROOM:
+        return _full(path, "only after a crash it may be in the schedule, so send it with the same key")
+    remedy = "see to the disk, its space and its permissions, and open it again"
+    return ScheduleError(f"{error}", where=str(path), remedy=remedy, kind="io")
 
 
 def _prepare(db: apsw.Connection, path: Path) -> None:

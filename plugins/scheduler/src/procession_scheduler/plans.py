@@ -14,19 +14,22 @@ from typing import Protocol
 
 import attrs
 
-from procession.canonical import loads
+from procession.canonical import MAX_DEPTH
 from procession.errors import RequestError, ScheduleError
 from procession.messages import checked_text
 from procession.schedules import Assignment, Clock, Given, Head, Submission, next_assignment
-from procession_scheduler.rows import SLOTS, NewRow, Tip, row_of, whole_bytes
+from procession_scheduler.rows import SLOTS, NewRow, Tip, is_plain, message_of, row_of, whole_bytes
 from procession_scheduler.tiers import Entry, name_of
 
 INTEGER_LIMIT = 1 << 63  # of a timestamp or block height, as SQLite keeps them
 
 
-@attrs.frozen
+@attrs.define
 class Offer:
-    """Hold a submission as its caller's thread made it ready: bytes, and the names it may be known by."""
+    """Hold a submission as its caller's thread made it ready: bytes, and the names it may be known by.
+
+    ``digest`` is the message's, where there is a key.
+    """
 
     submission: Submission
     content: bytes
@@ -53,20 +56,21 @@ class Lookup(Protocol):
 
 def prepared(process: str, submission: Submission) -> Offer:
     """Return a submission ready to be planned; RequestError for one that could not be read back."""
-    message = submission.message.public()
+    offered = submission.message.public()
+    content = whole_bytes(offered)
+    message = offered if is_plain(offered, MAX_DEPTH) else message_of(content)  # one that is too deep is refused here
     if message is not submission.message:
         submission = attrs.evolve(submission, message=message)  # as it will be read back
-    content = whole_bytes(message)
-    loads(content, limit=len(content))  # what is acknowledged must be readable: its depth is bounded here
     checked_text(submission.message_id)
-    _check_given(submission.given)
+    if submission.given is not None:
+        _check_given(submission.given)
     key = submission.idempotency_key
     return Offer(
-        submission=submission,
-        content=content,
-        digest=message.digest,
-        signatures=tuple([name_of("signature", process, text) for text in submission.recognised_by]),
-        key=None if key is None else name_of("key", process, key),
+        submission,
+        content,
+        b"" if key is None else offered.digest,
+        tuple([name_of("signature", process, text) for text in submission.recognised_by]),
+        None if key is None else name_of("key", process, key),
     )
 
 
@@ -186,8 +190,7 @@ class Draft:
         )
 
 
-def _check_given(given: Given | None) -> None:
-    numbers = () if given is None else (given.timestamp, given.block_height)
-    for number in numbers:
+def _check_given(given: Given) -> None:
+    for number in (given.timestamp, given.block_height):
         if not -INTEGER_LIMIT <= number < INTEGER_LIMIT:
             raise RequestError(f"{number} is no timestamp or block height", where="schedule", kind="bad-request")

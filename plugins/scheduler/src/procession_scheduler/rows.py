@@ -29,7 +29,8 @@ COLUMNS = "place, timestamp, block_height, " + ", ".join(f"coalesce(CAST({name} 
 Fields: TypeAlias = tuple[int, int, int, bytes, bytes, bytes, bytes]
 NewRow: TypeAlias = tuple[int, int, int, str, str, str, bytes, bytes, bytes]
 
-_LINKS = tuple(b"\xda" + tag.to_bytes(4) for tag in (LINK_TAG, BRANCH_TAG))
+_PLAIN = frozenset({str, bytes, int, bool, type(None)})
+_LINK, _BRANCH = [b"\xda" + tag.to_bytes(4) for tag in (LINK_TAG, BRANCH_TAG)]
 _PROCESS = (
     "SELECT key, last, CAST(processes.chain AS BLOB), place, CAST(slots.chain AS BLOB) FROM processes"
     f" LEFT JOIN slots ON place = (SELECT max(place) FROM slots WHERE place >= key * {SLOTS}"
@@ -53,17 +54,28 @@ def first_row(db: apsw.Connection, statement: str, bindings: tuple[Any, ...] = (
 def whole_bytes(message: Message) -> bytes:
     """Return the bytes of a message without links; those at hand serve when they hold none."""
     encoded = message.encoded
-    return messages.encode(message) if any(link in encoded for link in _LINKS) else encoded
+    return messages.encode(message) if _LINK in encoded or _BRANCH in encoded else encoded
+
+
+def is_plain(value: Any, depth: int) -> bool:
+    """Tell whether a message holds nothing that its bytes could give back in another form, or not at all."""
+    table: Any = value.table if type(value) is Message else value
+    if depth == 0 or type(table) not in (dict, tuple):
+        return False
+    items = table.values() if type(table) is dict else table
+    if _PLAIN.issuperset(map(type, items)):
+        return True
+    return all(type(item) in _PLAIN or is_plain(item, depth - 1) for item in items)
 
 
 def row_of(key: int, assignment: Assignment, content: bytes) -> NewRow:
     """Return the row that keeps an assignment, ``content`` being its message's bytes."""
     place = key * SLOTS + assignment.slot
-    texts = (assignment.path, assignment.message_id, assignment.provenance)
-    path, message_id, provenance = [text.encode() for text in texts]
-    numbers = (place, assignment.timestamp, assignment.block_height)
-    seal = _seal(assignment.process, (*numbers, path, message_id, provenance, assignment.chain), content)
-    return (*numbers, *texts, assignment.chain, seal, content)
+    stamp, height, chain = assignment.timestamp, assignment.block_height, assignment.chain
+    path, message_id, provenance = assignment.path, assignment.message_id, assignment.provenance
+    fields = (place, stamp, height, path.encode(), message_id.encode(), provenance.encode(), chain)
+    seal = _seal(assignment.process, fields, content)
+    return (place, stamp, height, path, message_id, provenance, chain, seal, content)
 
 
 def assignment_of(process: str, row: tuple[Any, ...]) -> Assignment:
@@ -79,7 +91,7 @@ def assignment_of(process: str, row: tuple[Any, ...]) -> Assignment:
         path=path.decode(),
         message_id=message_id.decode(),
         chain=chain,
-        message=_message(content),
+        message=message_of(content),
         provenance=provenance.decode(),
     )
 
@@ -178,8 +190,8 @@ def _chain(last: Assignment, before: bytes) -> bytes:
     return chain_value(before, fields_of(last.process, last.slot, tick, path=last.path, message_id=last.message_id))
 
 
-def _message(content: bytes) -> Message:
-    """Return the message of bytes whose seal holds: they are canonical, for ``whole_bytes`` made them."""
+def message_of(content: bytes) -> Message:
+    """Return the message of bytes that ``whole_bytes`` made, and are canonical. RequestError where it is too deep."""
     message = _revived(loads(content, limit=len(content)))
     assert isinstance(message, Message)
     return message

@@ -54,11 +54,12 @@ class FileScheduler:
             raise ScheduleError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
         if not submissions:
             return ()
-        answer = self._writer.submit(process, [prepared(process, submission) for submission in submissions])
-        try:
-            return tuple(answer.result(self._deadline))
-        except TimeoutError:
-            raise self._late(process, scheduled=not answer.cancel()) from None
+        call = self._writer.submit(process, [prepared(process, submission) for submission in submissions])
+        if not call.awaited(self._deadline):
+            raise self._late(process, scheduled=not call.claimed())
+        if call.error is not None:
+            raise call.error
+        return call.assignments
 
     def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
         """Return the assignments of slots first..last, both included, as far as there are any.

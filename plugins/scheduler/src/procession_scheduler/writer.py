@@ -17,10 +17,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-
-import attrs
 
 from procession.errors import ProcessionError, ScheduleError
 from procession.schedules import Assignment, Clock
@@ -36,13 +33,33 @@ IDLE = 0.1  # seconds without a call until the log is emptied into the file
 _log = logging.getLogger("procession.scheduler")
 
 
-@attrs.frozen(eq=False)
 class Call:
-    """Hold what one caller waits for."""
+    """Hold what one caller waits for: assignments, or an error. Who claims it first decides if it is begun."""
 
-    process: str
-    offers: Sequence[Offer]
-    answer: Future[Sequence[Assignment]]
+    __slots__ = ("_claim", "_done", "answered", "assignments", "error", "offers", "process")
+
+    def __init__(self, process: str, offers: Sequence[Offer]) -> None:
+        self.process = process
+        self.offers = offers
+        self.assignments: Sequence[Assignment] = ()
+        self.error: Exception | None = None
+        self.answered = False
+        self._claim = threading.Lock()
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def claimed(self) -> bool:
+        """Claim it: the writer in order to begin, the caller in order to take it back; False where it is claimed."""
+        return self._claim.acquire(blocking=False)
+
+    def answer(self, assignments: Sequence[Assignment], error: Exception | None = None) -> None:
+        """Let the caller go on, once."""
+        self.assignments, self.error, self.answered = assignments, error, True
+        self._done.release()
+
+    def awaited(self, seconds: float) -> bool:
+        """Wait for the answer, as its only caller; tell whether it came."""
+        return self._done.acquire(timeout=seconds)
 
 
 Answer = tuple[Call, list[Assignment]]
@@ -63,14 +80,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"procession schedule {path.name}", daemon=True)
         self._thread.start()
 
-    def submit(self, process: str, offers: Sequence[Offer]) -> Future[Sequence[Assignment]]:
-        """Queue a call; the future is answered when it is durable."""
-        call = Call(process, offers, Future())
+    def submit(self, process: str, offers: Sequence[Offer]) -> Call:
+        """Queue a call; it is answered when it is durable."""
+        call = Call(process, offers)
         with self._lock:
             if self._closing:
                 raise closed(self._path)
             self._queue.put(call)
-        return call.answer
+        return call
 
     def close(self, deadline: float) -> None:
         """Finish what is queued and end the thread; ScheduleError if that takes longer than the deadline."""
@@ -86,7 +103,7 @@ class Writer:
     def _run(self) -> None:
         try:
             while calls := self._taken():
-                self._serve([call for call in calls if call.answer.set_running_or_notify_cancel()])
+                self._serve([call for call in calls if call.claimed()])
         finally:
             self._let_go()
 
@@ -128,7 +145,7 @@ class Writer:
             self._failed(calls, error)
             return
         for call, assignments in answers:
-            call.answer.set_result(assignments)
+            call.answer(assignments)
         self._tidy(self._disk.relieve)
 
     def _failed(self, calls: Sequence[Call], error: Exception) -> None:
@@ -164,13 +181,13 @@ class Writer:
     def _planned(self, calls: Sequence[Call], commit: Commit) -> list[Answer]:
         answers = []
         for call in calls:
-            if call.answer.done():  # refused when this was planned before
+            if call.answered:  # refused when this was planned before
                 continue
             try:
                 draft = Draft(call.process, commit, self._clock)
                 assignments = draft.answers(call.offers)
             except ProcessionError as error:
-                call.answer.set_exception(error)
+                call.answer((), error)
                 continue
             commit.take(draft)
             answers.append((call, assignments))
@@ -181,8 +198,8 @@ class Writer:
             self._stopped = error
         self._tidy(self._disk.undo)
         for call in calls:
-            if not call.answer.done():
-                call.answer.set_exception(self._stop_error() if fatal else error)
+            if not call.answered:
+                call.answer((), self._stop_error() if fatal else error)
 
     def _tidy(self, step: Callable[[], None]) -> None:
         """Do what no caller waits for; if the disk refuses it, promise nothing more."""

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from procession_scheduler import tiers
-from procession_scheduler.tiers import BUCKETS, INDEXED, NOTED, DamagedIndexError, Entry, name_of, namer
+from procession_scheduler.tiers import BUCKETS, INDEXED, NOTED, DamagedIndexError, Entry, Row, name_of, namer
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def filled(db: apsw.Connection, count: int) -> list[bytes]:
     names = [name_of("m", "p", str(number)) for number in range(count)]
     for start in range(0, count, 500):
         rows = list(enumerate(names))[start : start + 500]
-        tiers.add(db, {name: Entry(place, b"content" if place % 9 == 0 else None) for place, name in rows})
+        tiers.add(db, sorted((name, place, b"content" if place % 9 == 0 else None) for place, name in rows))
     assert all(db.execute(f"SELECT count(*) FROM names{tier}").get for tier in (1, 2))
     return names
 
@@ -37,12 +37,12 @@ def test_first_place_wins_over_all_tiers(db: apsw.Connection) -> None:
     random = Random(7)
     model: dict[bytes, Entry] = {}
     for start in range(0, 20_000, 500):
-        entries: dict[bytes, Entry] = {}
+        entries: dict[bytes, Row] = {}
         for place in range(start, start + 500):
             name = name_of("message", "p", str(random.randrange(14_000)))
-            entries.setdefault(name, Entry(place))
+            entries.setdefault(name, (name, place, None))
             model.setdefault(name, Entry(place))
-        tiers.add(db, entries)
+        tiers.add(db, sorted(entries.values()))
         tiers.check(db, range(BUCKETS, 3 * BUCKETS))
         assert tiers.fill(db) == db.execute("SELECT count(*) FROM names1").get
     names = random.sample(sorted(model), 2_000)
@@ -56,14 +56,14 @@ def test_no_step_moves_more_than_a_slice(db: apsw.Connection) -> None:
     moved = []
     for start in range(8_000, 16_000, 250):
         before = db.execute("SELECT count(*) FROM names2").get
-        tiers.add(db, {name_of("m", "p", str(n)): Entry(n) for n in range(start, start + 250)})
+        tiers.add(db, sorted((name_of("m", "p", str(n)), n, None) for n in range(start, start + 250)))
         moved.append(db.execute("SELECT count(*) FROM names2").get - before)
     assert 0 < max(moved) < 1_000
 
 
 def test_unknown_name_is_nowhere(db: apsw.Connection) -> None:
     """A name that was never added is not found, and kinds and processes do not mix."""
-    tiers.add(db, {name_of("key", "p", "k"): Entry(1, b"content")})
+    tiers.add(db, [(name_of("key", "p", "k"), 1, b"content")])
     assert Entry(1, b"content") == tiers.find(db, name_of("key", "p", "k"))
     assert [None, None] == [tiers.find(db, name_of("message", "p", "k")), tiers.find(db, name_of("key", "q", "k"))]
     assert name_of("message", "p", "\u00e4") == namer("message", "p")("\u00e4".encode())
@@ -97,7 +97,7 @@ def test_a_damaged_slice_does_not_move(db: apsw.Connection) -> None:
     """What has gone from a tier is noticed before a slice of it moves."""
     filled(db, 4_500)
     db.execute("DELETE FROM names1 WHERE place % 2")
-    more = {name_of("n", "p", str(n)): Entry(n) for n in range(4_000)}
+    more: list[Row] = sorted((name_of("n", "p", str(n)), n, None) for n in range(4_000))
     with pytest.raises(DamagedIndexError):
         tiers.add(db, more)
 

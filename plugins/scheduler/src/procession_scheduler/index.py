@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 
 import apsw
@@ -21,7 +22,7 @@ import apsw
 from procession.errors import ScheduleError
 from procession_scheduler import known, tiers
 from procession_scheduler.rows import SLOTS, all_rows, first_row
-from procession_scheduler.tiers import INDEXED, NOTED, DamagedIndexError, Entry, name_of, namer, watched
+from procession_scheduler.tiers import INDEXED, NOTED, DamagedIndexError, Entry, Row, name_of, namer, watched
 
 BEHIND = 2_048  # messages and names that may be outside of the tiers
 SCHEMA = (
@@ -91,15 +92,17 @@ class Index:
 
     def _catch_up(self, db: apsw.Connection) -> None:
         recent = self._known(db)
-        entries = dict(recent)
+        entries: dict[bytes, Row] = {name: (name, entry.place, entry.content) for name, entry in recent.items()}
         stand = []
         for row in all_rows(db, _BEHIND):
             key, process, indexed, _, last = _proven(row)
             name = namer("message", process.decode())
             for place, message_id in all_rows(db, _IDS, (key * SLOTS + indexed + 1, key * SLOTS + last)):
-                entries.setdefault(name(message_id), Entry(place))
+                hashed = name(message_id)
+                if hashed not in entries:
+                    entries[hashed] = (hashed, place, None)
             stand.append((last, _mark(key, process, last), key))
-        tiers.add(db, entries)
+        tiers.add(db, sorted(entries.values(), key=itemgetter(0)))
         db.executemany(_MARK, stand)
         tiers.say_number(db, INDEXED, tiers.number_said(db, NOTED))
         self._behind = 0

@@ -133,10 +133,10 @@ def fill(db: apsw.Connection) -> int:
     return count
 
 
-def add(db: apsw.Connection, entries: dict[bytes, Entry]) -> None:
-    """Add entries inside a transaction; where the first tier is full, a slice of it moves on."""
+def add(db: apsw.Connection, rows: list[Row]) -> None:
+    """Add rows in the order of their names inside a transaction; where the first tier is full, a slice moves on."""
     with watched():
-        _insert(db, 1, [(name, entry.place, entry.content) for name, entry in sorted(entries.items(), key=_by_name)])
+        _insert(db, 1, rows)
         if fill(db) > FULL:
             _move_on(db)
 
@@ -220,10 +220,6 @@ def _weight(name: bytes, place: int, content: bytes | None) -> int:
         return (high ^ _MIX) * (2 * place + 1) + low
     head = b"%d %d " % (place, -1 if content is None else len(content))
     return int.from_bytes(sha256(b"".join((head, name, content or b""))).digest()[:8])
-
-
-def _by_name(item: tuple[bytes, Entry]) -> bytes:
-    return item[0]
 
 
 def _proof(which: int, number: int) -> int:

@@ -785,13 +785,36 @@ def test_memory_that_ends_outside_of_a_stage_is_this_hosts(shop: Opened, monkeyp
     assert 4 == process.now()["count"]
 
 
+# -- hand-overs
+
+
+def test_what_was_just_scheduled_is_not_read_again(shop: Opened) -> None:
+    """Small messages go from the scheduler to who computes them; what is large, or one too many, is read."""
+    process = filled(shop().open(), 1)
+    process.now()
+    scheduler = process.kernel._host.scheduler_of(process.id)  # the test counts what is read
+    seen: list[int] = []
+    read = scheduler.read
+    scheduler.read = lambda name, first, last: [seen.append(first), read(name, first, last)][1]
+    process.schedule_many([{"n": n} for n in range(SLOTS)])
+    assert SLOTS + 2 == process.now()["count"]
+    assert [] == seen
+    large = process.schedule({"data": "x" * 5000}).slot
+    assert large + 1 == process.now()["count"]
+    assert [large] == seen
+    process.schedule_many([{"n": n} for n in range(300)])
+    assert large + 301 == process.now()["count"]
+    assert [large, large + 257] == seen
+
+
 # -- gaps
 
 
 def test_a_schedule_with_a_hole_is_an_error(shop: Opened) -> None:
     """A slot that the scheduler lost is named, and nothing behind it is computed."""
     one = shop()
-    process = filled(one.open(), 5)
+    filled(one.open(), 5)
+    process = one.open()  # that reads its schedule: nothing was handed on
     scheduler = process.kernel._host.scheduler_of(process.id)  # the test breaks it
     read = scheduler.read
     scheduler.read = lambda name, first, last: [item for item in read(name, first, last) if item.slot != 3]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -24,9 +24,10 @@ from procession.process import Compiled
 from procession.pulse import Pulse
 from procession.results import Record, Result
 from procession.roles import Cache, Live, Point, Scheduler, Snapshotter, Stage
-from procession.schedules import Assignment
+from procession.schedules import Assignment, Submission
 
-PAGE_SLOTS = 256  # assignments read at once
+PAGE_SLOTS = 256  # assignments read, or handed on, at once
+SMALL = 4096  # bytes of a message that is handed on
 REPORTS = 5  # troubles of one kind that are logged of a process; those who watch are told all
 FOREIGN = "foreign-snapshot"
 ACCEPTED = "accepted-fingerprint"
@@ -59,7 +60,16 @@ class Services:
     pulse: Pulse
     accept: Callable[[ProcessionError], None] | None = None  # writes down that another fingerprint is accepted
     foreign: dict[str, int] = attrs.field(factory=dict, init=False, eq=False)  # newest point passed over for it
+    handed: dict[int, Assignment] = attrs.field(factory=dict, init=False, eq=False)  # as they were scheduled
     _told: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False, eq=False)
+
+    def hand_on(self, assignments: Sequence[Assignment], offered: Sequence[Submission]) -> None:
+        """Spare who computes them reading small assignments that were just scheduled, as long as they are few."""
+        if len(self.handed) + len(assignments) > PAGE_SLOTS:
+            self.handed.clear()
+        for assignment, submission in zip(assignments[:PAGE_SLOTS], offered, strict=False):
+            if assignment.message is submission.message and len(submission.content) <= SMALL:
+                self.handed[assignment.slot] = assignment
 
     def accepts(self, process: str, slot: int, what: str) -> bool:
         """Tell whether what other devices made is taken as it is; it is written down, and reported."""
@@ -143,8 +153,9 @@ def restored(process: Compiled, services: Services, slot: int, state_of: StateOf
 def assignments(services: Services, process: str, first: int, last: int) -> Iterator[Assignment]:
     """Yield the assignments of slots first..last; ScheduleError names the first that is missing."""
     while first <= last:
+        handed = services.handed.pop(first, None)
         try:
-            page = services.scheduler.read(process, first, min(last, first + PAGE_SLOTS - 1))
+            page = [handed] if handed else services.scheduler.read(process, first, min(last, first + PAGE_SLOTS - 1))
         except ScheduleError as error:
             raise _incomplete(error, services, process) from error
         for assignment in page:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from procession.commitments import KEY, message_id, signed
 from procession.errors import RequestError
 from procession.messages import Message, encode
@@ -21,22 +23,20 @@ from procession.tries import PLAIN
 MESSAGE_LIMIT = 16 << 20  # bytes of one message
 
 
-def submission_of(message: Mapping[str, Any], schemes: Mapping[str, CommitmentScheme]) -> Submission:
+def submission_of(
+    message: Mapping[str, Any], schemes: Mapping[str, CommitmentScheme], *, idempotency_key: str | None = None
+) -> Submission:
     """Return what a scheduler is offered for a message. RequestError says why it is none."""
     if not isinstance(message, Mapping):
         raise _refused(f"{type(message).__name__} is no message", "give a map of keys and values", "message")
     offered = (message if isinstance(message, Message) else Message(message)).public()
-    return bounded(Submission(offered, message_id(offered), _verified(offered, schemes)))
+    recognised_by = _verified(offered, schemes)
+    return Submission(offered, message_id(offered), recognised_by, idempotency_key, content=_content(offered))
 
 
 def bounded(submission: Submission) -> Submission:
     """Return a submission whose message can be kept and read again. RequestError if it is too large or too deep."""
-    message = submission.message
-    flat = type(message.table) is dict and PLAIN.issuperset(map(type, message.table.values()))
-    size = len(message.encoded if flat else encode(message))
-    if size > MESSAGE_LIMIT:
-        raise _refused(f"a message of {size} bytes", f"at most {MESSAGE_LIMIT} are taken", "too-large")
-    return submission
+    return attrs.evolve(submission, content=_content(submission.message))
 
 
 def check_same(process: str, submission: Submission, scheduler: Scheduler) -> None:
@@ -52,6 +52,15 @@ def check_same(process: str, submission: Submission, scheduler: Scheduler) -> No
             kind="conflict",
             facts={"process": process, "slot": held.slot},
         )
+
+
+def _content(message: Message) -> bytes:
+    """Return the whole bytes of a message: those that its id is made of, where nothing in it holds another value."""
+    flat = type(message.table) is dict and PLAIN.issuperset(map(type, message.table.values()))
+    content = message.encoded if flat else encode(message)
+    if len(content) > MESSAGE_LIMIT:
+        raise _refused(f"a message of {len(content)} bytes", f"at most {MESSAGE_LIMIT} are taken", "too-large")
+    return content
 
 
 def _verified(message: Message, schemes: Mapping[str, CommitmentScheme]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -49,6 +49,8 @@ class Kernel:
     Raises ConfigError, PluginError, or ScheduleError (kind ``locked``) where another program writes.
     """
 
+    open: ClassVar[type[Kernel]]  # the same, to be read as a sentence after ``with``
+
     def __init__(
         self,
         file: str | Path | None = None,
@@ -74,31 +76,6 @@ class Kernel:
         self._resolver = Resolver(self.registry.keys, self._message)
         self.companions = Companions(self.registry)
         self.companions.open(self, self._host.site)
-
-    @classmethod
-    def open(
-        cls,
-        file: str | Path | None = None,
-        *,
-        data: str | Path | None = None,
-        plugins: Sequence[object] = (),
-        discover: bool = True,
-        read_only: bool = False,
-        apart: bool = False,
-        accept_fingerprint: bool = False,
-        clock: Clock = system_clock,
-    ) -> Kernel:
-        """Open a kernel; the same as ``Kernel(...)``, to be read as a sentence after ``with``."""
-        return cls(
-            file,
-            data=data,
-            plugins=plugins,
-            discover=discover,
-            read_only=read_only,
-            apart=apart,
-            accept_fingerprint=accept_fingerprint,
-            clock=clock,
-        )
 
     def __enter__(self) -> Kernel:
         return self
@@ -169,19 +146,14 @@ class Kernel:
 
     def schedule(self, process: str, message: Mapping[str, Any], *, idempotency_key: str | None = None) -> Assignment:
         """Add a message; it is on disk when this returns."""
-        submission = self._submission(message)
-        if idempotency_key is not None:
-            submission = attrs.evolve(submission, idempotency_key=idempotency_key)
-        return self._assign(self._host.checked(process), process, [submission])[0]
+        return self._assign(self._host.checked(process), process, [self._submission(message, idempotency_key)])[0]
 
     def schedule_many(
         self, process: str, messages: Sequence[Mapping[str, Any]], *, idempotency_keys: Sequence[str] | None = None
     ) -> Sequence[Assignment]:
         """Add messages in one commit, all or none; ``idempotency_keys`` are one for each."""
-        offered = [self._submission(message) for message in messages]
-        if idempotency_keys is not None:
-            pairs = zip(offered, idempotency_keys, strict=True)
-            offered = [attrs.evolve(submission, idempotency_key=key) for submission, key in pairs]
+        keys = [None] * len(messages) if idempotency_keys is None else idempotency_keys
+        offered = [self._submission(message, key) for message, key in zip(messages, keys, strict=True)]
         return self._assign(self._host.checked(process), process, offered)
 
     def read(self, process: str, first: int, last: int) -> Sequence[Assignment]:
@@ -215,8 +187,9 @@ class Kernel:
         refused (ComputeError, kind ``behind``) where more slots lie before it than ``[host.workers] replay``.
         """
         line = self._line(process)
-        slot = line.worker.newest() if at is None else self._host.slot(process, at)
-        slot = self.head(process).slot if slot is None else slot
+        if type(at) is not int or not line.worker.knows(at):
+            at = line.worker.newest() if at is None else self._host.slot(process, at)
+        slot = self.head(process).slot if at is None else at
         return self._workers.compute(line, slot, key=key, deadline=self._deadline(timeout), patient=patient)
 
     def dry_run(self, process: str, message: Mapping[str, Any], *, timeout: float | None = None) -> Message:
@@ -305,12 +278,13 @@ class Kernel:
         self._workers.line(definition.id, built)
         return scheduler
 
-    def _submission(self, message: Mapping[str, Any]) -> Submission:
-        return submission_of(message, self.registry.schemes)
+    def _submission(self, message: Mapping[str, Any], key: str | None = None) -> Submission:
+        return submission_of(message, self.registry.schemes, idempotency_key=key)
 
     def _assign(self, scheduler: Scheduler, process: str, offered: Sequence[Submission]) -> Sequence[Assignment]:
         with self._host.pulse.write("schedule"):
             assignments = scheduler.assign(process, offered)
+        self._workers.assigned(assignments, offered)
         for assignment in assignments:
             self.registry.watch("procession_assigned", assignment=assignment)
         return assignments
@@ -354,6 +328,9 @@ class Kernel:
             if blob_id not in self._blobs:
                 raise
         return self._blobs[blob_id]  # damaged or missing, and the file still has it
+
+
+Kernel.open = Kernel
 
 
 @attrs.frozen

@@ -38,18 +38,32 @@ class Place(Enum):
 
 @attrs.define(eq=False)
 class Waiter:
-    """Hold what a caller waits for, and what it gets: a state, or an error."""
+    """Hold what callers wait for, and what they get: a state, or an error."""
 
     slot: int = -1
     key: str = ""
-    done: threading.Event = attrs.field(factory=threading.Event)
     state: Message | None = None
     error: ProcessionError | None = None
+    _told: threading.Lock = attrs.field(factory=threading.Lock, init=False)  # taken once
+    _gate: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._gate.acquire()
 
     def tell(self, state: Message | None, error: ProcessionError | None = None) -> None:
-        """Let the caller go on."""
-        self.state, self.error = state, error
-        self.done.set()
+        """Let the callers go on; what is told first counts."""
+        if self._told.acquire(blocking=False):
+            self.state, self.error = state, error
+            self._gate.release()
+
+    def wait(self, deadline: float) -> bool:
+        """Wait until it is told, and raise an error that it was told; False where the deadline passed first."""
+        if not self._gate.acquire(timeout=left(deadline)):
+            return False
+        self._gate.release()  # for the next caller
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        return True
 
 
 @attrs.define(eq=False)

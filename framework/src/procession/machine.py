@@ -26,6 +26,7 @@ from procession.tries import REMOVED
 DEVICE = "process@1.0"
 RECORD = "record"
 HALT = "halt"
+ENDS = (Ok, Skip)  # verdicts that end a slot with a state
 
 
 @attrs.frozen
@@ -68,7 +69,7 @@ def _run(stage: Stage, state: Message, assignment: Assignment) -> Verdict:
 
 
 def _state_of(verdict: Verdict, stage: Stage, assignment: Assignment) -> Message:
-    return verdict.state if isinstance(verdict, Ok | Skip) else _refuse(verdict, stage, assignment)
+    return verdict.state if isinstance(verdict, ENDS) else _refuse(verdict, stage, assignment)
 
 
 def _refuse(strange: object, stage: Stage, assignment: Assignment) -> NoReturn:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 from procession import canonical, tries
 from procession.canonical import MAX_DEPTH, checked_integer, dumps, loads, not_a_value, refusal
@@ -123,7 +123,7 @@ class Message(Node, Mapping[str, Any]):
 
     def get(self, key: str | int, default: Any = None) -> Any:
         """Return the value of a public key, or the default."""
-        table: Any = self.table
+        table: Any = self._rows or self.table
         if type(table) is dict:
             value = table.get(key, REMOVED)
             return table.get(normalize_key(key), default) if value is REMOVED else value
@@ -150,7 +150,8 @@ class Message(Node, Mapping[str, Any]):
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and not isinstance(key, bool) and self.get(key, REMOVED) is not REMOVED
+        known = isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool))
+        return known and self.get(cast(str, key), REMOVED) is not REMOVED
 
     def items(self) -> ItemsView[str, Any]:
         """Return the rows in canonical order, a trie walked once."""
@@ -195,7 +196,7 @@ class Message(Node, Mapping[str, Any]):
 
     def with_rows(self, rows: Rows) -> Message:
         """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
-        message = Message.of_rows(tries.replaced(self.table, rows), self._private)
+        message = Message.of_rows(tries.replaced(self._rows or self.table, rows), self._private)
         message.clean = self.clean and all(map(tries.is_clean, rows.values()))
         return message
 

@@ -51,6 +51,7 @@ class Submission:
 
     ``recognised_by`` are the ids of its verified signatures: where one of them has a slot
     already, that slot is the answer. So it is for an idempotency key with the same content.
+    ``content`` are the whole canonical bytes of the message, where they are at hand.
     """
 
     message: Message
@@ -58,6 +59,7 @@ class Submission:
     recognised_by: tuple[str, ...] = ()
     idempotency_key: str | None = None
     given: Given | None = None
+    content: bytes = attrs.field(default=b"", eq=False, repr=False)
 
 
 @attrs.frozen
@@ -111,7 +113,23 @@ def next_assignment(process: str, head: Head | None, submission: Submission, tic
         if given.slot != slot:
             raise _broken(process, slot, f"the schedule gives slot {given.slot} where slot {slot} follows")
         tick = Tick(given.timestamp, given.block_height)
-    return _chained(process, head, submission, tick)
+    path = submission.message.get("path")
+    path = path if isinstance(path, str) and path else "compute"
+    fields = fields_of(process, slot, tick, path=path, message_id=submission.message_id)
+    chain = chain_value(head.chain if head else b"", fields)
+    if given is not None and given.chain not in (None, chain):
+        raise _broken(process, slot, "the hash chain that came with the schedule does not continue")
+    return Assignment(
+        process=process,
+        slot=slot,
+        timestamp=tick.timestamp,
+        block_height=tick.block_height,
+        path=path,
+        message_id=submission.message_id,
+        chain=chain,
+        message=submission.message,
+        provenance=IMPORTED if given else LOCAL,
+    )
 
 
 def chain_value(before: bytes, fields: bytes) -> bytes:
@@ -145,28 +163,6 @@ def check_chain(assignments: Iterable[Assignment], head: Head | None) -> Head | 
             raise _broken(assignment.process, slot, "the hash chain does not continue")
         head = Head(slot, assignment.chain)
     return head
-
-
-def _chained(process: str, head: Head | None, submission: Submission, tick: Tick) -> Assignment:
-    slot = head.slot + 1 if head else 0
-    path = submission.message.get("path")
-    path = path if isinstance(path, str) and path else "compute"
-    fields = fields_of(process, slot, tick, path=path, message_id=submission.message_id)
-    chain = chain_value(head.chain if head else b"", fields)
-    given = submission.given
-    if given and given.chain is not None and given.chain != chain:
-        raise _broken(process, slot, "the hash chain that came with the schedule does not continue")
-    return Assignment(
-        process=process,
-        slot=slot,
-        timestamp=tick.timestamp,
-        block_height=tick.block_height,
-        path=path,
-        message_id=submission.message_id,
-        chain=chain,
-        message=submission.message,
-        provenance=IMPORTED if given else LOCAL,
-    )
 
 
 def _broken(process: str, slot: int, what: str) -> ScheduleError:

@@ -331,13 +331,11 @@ def _located(failure: Fail, bound: Bound, pass_number: int) -> Fail:
 
 def _is_verdict(verdict: object, *, begun: bool) -> bool:
     match verdict:
-        case NotHandled():
-            return True
         case Skip(state=Message()) | Pass(state=Message()):
             return begun
         case Fail(kind=str(kind), message=str()):
             return kind in FAILURE_KINDS
-    return False
+    return isinstance(verdict, NotHandled)
 
 
 @contextmanager

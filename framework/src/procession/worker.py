@@ -54,6 +54,7 @@ class Worker:
         self._heal = heal
         self._live: Executor | None = None
         self._past: Executor | None = None
+        self._horizon: int | None = None  # the newest slot that may be stored, while a live state is here
         self.at = -1  # the slot that the live state stands on, all before it committed; -1 where there is none
         self.computing: tuple[int, float] | None = None  # the slot on the way, and since when (time.monotonic)
 
@@ -61,12 +62,14 @@ class Worker:
 
     def stored(self, slot: int, key: str) -> Message | None:
         """Return what is stored of a slot, where that is the whole or holds a key."""
-        record = read_record(self.services, self.process.id, slot)
-        if record is None:
-            return None
-        if record.complete or (key and key in (*KEPT_ALWAYS, *(self.services.keep or ()))):
-            return self.state_of(record)
-        return None
+        may_be = self._horizon is None or slot <= self._horizon
+        record = read_record(self.services, self.process.id, slot) if may_be else None
+        kept = (*KEPT_ALWAYS, *(self.services.keep or ()))
+        return self.state_of(record) if record and (record.complete or key in kept) else None
+
+    def knows(self, slot: int) -> bool:
+        """Tell whether the schedule has a slot, as far as that is known without asking it."""
+        return 0 <= slot <= self.at or slot in self.services.handed
 
     def newest(self) -> int | None:
         """Return the newest stored slot of the schedule that is here."""
@@ -148,6 +151,8 @@ class Worker:
                 self._live = executor
         finally:
             self.at = self._live.at if self._live else -1
+            known = self._live is not None and not self.services.read_only
+            self._horizon = max(self.at, executor.horizon or -1) if known else None
         return advanced
 
     def look_back(self, slot: int, wanted: Wanted) -> Advanced:
@@ -225,7 +230,7 @@ class Worker:
         """Give the live state back as it is."""
         self.forget_past()
         live, self._live = self._live, None
-        self.at = -1
+        self.at, self._horizon = -1, None
         if live is not None:
             self._dismiss(live)
 

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession.errors import ProcessionError
@@ -32,7 +32,6 @@ from procession.lines import (
     closed,
     is_full,
     late,
-    left,
     longest_idle,
     refuse_full,
     strand,
@@ -42,6 +41,7 @@ from procession.lines import (
 from procession.messages import Message
 from procession.process import Compiled
 from procession.results import Record
+from procession.schedules import Assignment, Submission
 from procession.settings import WorkerSettings, seconds
 from procession.worker import Advanced, Worker, told
 
@@ -82,6 +82,12 @@ class Workers:
                 self._lines[process] = Line(self._worker(compiled, services))
                 self._is_kept = self._is_kept or begin("procession keeper", self._keep)
             return self._lines[process]
+
+    def assigned(self, assignments: Sequence[Assignment], offered: Sequence[Submission]) -> None:
+        """Hand assignments of a process on to its line, where it is here."""
+        line = self._lines.get(assignments[0].process) if assignments else None
+        if line is not None:
+            line.worker.services.hand_on(assignments, offered)
 
     def compute(self, line: Line, slot: int, *, key: str, deadline: float, patient: bool) -> Message:
         """Return the state after a slot that the schedule holds; of it at least ``key``, the whole for "".
@@ -146,16 +152,13 @@ class Workers:
 
     def _awaited(self, line: Line, waiter: Waiter, deadline: float) -> Message:
         try:
-            done = waiter.done.wait(left(deadline))
+            done = waiter.wait(deadline)
         finally:
-            if not waiter.done.is_set():
+            if waiter.state is None:
                 with self._lock:
                     line.leave(waiter)
-        if not done:
+        if not done or waiter.state is None:
             raise late(line, waiter.slot)
-        if waiter.error is not None:
-            raise waiter.error.with_traceback(None)
-        assert waiter.state is not None
         return waiter.state
 
     def do(self, line: Line, task: Task, deadline: float) -> None:
@@ -171,10 +174,8 @@ class Workers:
                 line.tasks.append(task)
                 self._start(line)
         waiter = (same or task).waiter
-        if not waiter.done.wait(left(deadline)):
+        if not waiter.wait(deadline):
             raise late(line, line.worker.at)
-        if waiter.error is not None:
-            raise waiter.error.with_traceback(None)
 
     def _refuse_full(self, line: Line) -> None:
         if self._closing:

@@ -22,8 +22,9 @@ COLD_SLOTS = 60  # of the stored process that is opened
 KIND = "results/error/kind"
 FINE, TRAPPED, TWO = (KIND, "ok"), (KIND, "trap"), ("results/data", "2")  # how messages end
 
+LITTLE, MUCH = 16, 4096  # pages of 64 KiB: 1 MiB, 256 MiB
 LEDGER = """(module
-  (memory 16)
+  (memory {pages})
   (global $stack (mut i32) (i32.const 65536))
   (func $place (param i32) (result i32)
     (i32.add (i32.const 131072) (i32.shl (i32.rem_u (local.get 0) (i32.const 100000)) (i32.const 3))))
@@ -88,9 +89,9 @@ def aos_file(folder: Path, image: Image) -> Path:
     return file
 
 
-def ledger_file(folder: Path) -> Path:
+def ledger_file(folder: Path, pages: int) -> Path:
     """Write the definition of the ledger into a folder."""
-    (folder / "ledger.wat").write_text(LEDGER)
+    (folder / "ledger.wat").write_text(LEDGER.format(pages=pages))
     file = folder / "ledger.toml"
     file.write_text('[process]\ndevice-stack = [{ device = "wasm-64@1.0", image = "ledger.wat", fuel = 1_000_000 }]\n')
     return file
@@ -143,14 +144,14 @@ class Guest:
             return (time.perf_counter() - begun) * 1e3
 
 
-def ledger(amount: int, end: tuple[str, str]) -> Guest:
+def ledger(amount: int = 1, end: tuple[str, str] = FINE, pages: int = LITTLE) -> Guest:
     """Return a ledger whose messages move an amount; one that nobody has traps after it has written."""
     mints = [{"function": "mint", "parameters": [account * 97, 100_000]} for account in range(1000)]
 
     def move(number: int) -> Mapping[str, Any]:
         return {"function": "move", "parameters": [number % 1000 * 97, number * 31 % 1000 * 97, amount]}
 
-    return Guest(ledger_file, mints, move, end)
+    return Guest(partial(ledger_file, pages=pages), mints, move, end)
 
 
 def aos(image: Image, code: str = "1 + 1", end: tuple[str, str] = TWO) -> Guest:
@@ -197,8 +198,16 @@ def _bare(image: Image, folder: Path, *, metered: bool) -> Iterator[Measure]:
         yield cost(lambda: evaluate(message))
 
 
+SMALL = Subject("WASM ledger in 1 MiB of memory", "us", ledger().warm)
+LARGE = Subject("WASM ledger in 256 MiB of memory", "us", ledger(pages=MUCH).warm)
 GUESTS = (
     *(group for image in IMAGES for group in aos_groups(image)),
-    poisons("WASM ledger", ledger(1, FINE), ledger(1_000_000_000, TRAPPED)),
+    Group(
+        "WASM ledger, stored: much memory",
+        (SMALL, LARGE),
+        (Claim("WASM ledger: a slot in 256 MiB of memory, beside 1 MiB", (LARGE.name, SMALL.name)),),
+        slices=0.5,
+    ),
+    poisons("WASM ledger", ledger(), ledger(1_000_000_000, TRAPPED)),
     *(poisons(image.name, aos(image), aos(image, "os.exit(1)", TRAPPED), image.absent) for image in IMAGES[:1]),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +22,7 @@ from bench.rows import GROUPS
 def main() -> None:
     """Measure all groups, or those asked for, and tell what came out."""
     options = _parser().parse_args()
-    groups = [group for group in GROUPS if options.only in group.name]
+    groups = [group for group in GROUPS if re.search(options.only, group.name)]
     if options.read:
         facts: Facts = json.loads(options.read.read_text("utf-8"))
         print("\n".join(text(facts, groups)))
@@ -45,7 +46,7 @@ def _measured(plan: Plan, options: argparse.Namespace) -> Facts:
         facts["heading"] = heading(Path(place), plan)
         print("\n".join(facts["heading"]))
         for number, group in enumerate(GROUPS):
-            if options.only in group.name:
+            if re.search(options.only, group.name):
                 folder = Path(place) / str(number)
                 folder.mkdir()
                 facts["groups"][group.name] = figures = group.measured(folder, plan)
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
     add = parser.add_argument
     add("--plan", choices=list(PLANS), default=FULL.name, help="how much is measured: the same rows, of other sizes")
-    add("--only", default="", help="measure only the groups with this text in their name")
+    add("--only", default="", help="measure only the groups whose name this expression finds")
     add("--folder", type=Path, help="where the files go that are measured; on the disk that is meant")
     add("--json", type=Path, help="write all figures to this file")
     add("--charts", type=Path, help="draw the charts into this folder")

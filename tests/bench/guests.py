@@ -14,7 +14,8 @@ from typing import Any
 import attrs
 
 from aos.module import MissingModuleError, aos_module, aos_pure_module
-from bench.measuring import Claim, Group, Measure, Subject, cost, itself, why_no
+from bench.bare import bare
+from bench.measuring import Claim, Group, Measure, Subject, cost, itself
 from procession import Kernel, Process
 
 AT_ONCE = 25  # messages that are scheduled, apart from what is measured
@@ -60,10 +61,6 @@ class Image:
     def evaluating(self, code: str) -> Mapping[str, str]:
         """Return a message that evaluates Lua."""
         return {"action": "Eval", "data": code, **self.sender}
-
-    def absent_or(self, module: str) -> Callable[[], str]:
-        """Return what says why it is not here, or a module with which to measure it."""
-        return lambda: self.absent() or why_no(module)()
 
     def absent(self) -> str:
         """Say why it is not here, or nothing."""
@@ -171,18 +168,16 @@ def poisons(name: str, good: Guest, poison: Guest, absent: Callable[[], str] = s
 def aos_groups(image: Image) -> Iterator[Group]:
     """Yield what is measured of an AOS image: warm, cold, and its snapshots."""
     name = image.name
-    bare, default = (
-        Subject(
-            f"{name}: bare wasmtime, {how}", "us", partial(_bare, image, metered=metered), image.absent_or("bench.bare")
-        )
+    alone, default = (
+        Subject(f"{name}: bare wasmtime, {how}", "us", partial(_bare, image, metered=metered), image.absent)
         for how, metered in (("bounded and metered as ours", True), ("as it comes", False))
     )
     stored = Subject(f"{name}: `1 + 1`, computed and stored", "us", aos(image).warm, image.absent)
     beside = (
-        Claim(f"{name}: warm and stored, beside bare wasmtime", (stored.name, bare.name), most=1.3),
+        Claim(f"{name}: warm and stored, beside bare wasmtime", (stored.name, alone.name), most=1.3),
         Claim(f"{name}: the same, beside the default configuration", (stored.name, default.name)),
     )
-    yield Group(f"{name}, warm", (bare, default, stored), beside)
+    yield Group(f"{name}, warm", (alone, default, stored), beside)
     cold = Subject(f"{name}: a folder opened, to the next slot", "ms", aos(image).cold, image.absent)
     yield Group(f"{name}, cold", (cold,), (Claim(f"{name}: cold start", (cold.name,), "ms", itself, most=30),))
 
@@ -190,11 +185,10 @@ def aos_groups(image: Image) -> Iterator[Group]:
 @contextmanager
 def _bare(image: Image, folder: Path, *, metered: bool) -> Iterator[Measure]:
     """Evaluate by calls of the prepared image alone: microseconds each."""
-    from bench.bare import bare
-
     message = image.evaluating("1 + 1")
     with bare(image.fetch(), {**AOS_DEFINITION, **image.keys}, metered=metered) as evaluate:
-        assert b'"2"' in evaluate(message)
+        answer = json.loads(evaluate(message))["response"]["Output"]["data"]
+        assert "2" == answer, answer
         yield cost(lambda: evaluate(message))
 
 

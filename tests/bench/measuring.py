@@ -143,12 +143,12 @@ def settle() -> None:
     gc.freeze()
 
 
-def rate(step: Callable[[], object], each: int = 1) -> Measure:
+def rate(step: Callable[[], object], each: int = 1, *, clock: Callable[[], float] = time.perf_counter) -> Measure:
     """Return what measures, a second, how often a step that does ``each`` things can be done."""
 
     def measure(seconds: float) -> float:
-        done, begun = 0, time.perf_counter()
-        while (spent := time.perf_counter() - begun) < seconds or not done:
+        done, begun = 0, clock()
+        while (spent := clock() - begun) < seconds or not done:
             step()
             done += each
         return done / spent
@@ -156,10 +156,10 @@ def rate(step: Callable[[], object], each: int = 1) -> Measure:
     return measure
 
 
-def cost(step: Callable[[], object], each: int = 1, *, unit: float = 1e6) -> Measure:
-    """Return what measures the time of one thing, in microseconds by default, of a step that does ``each``."""
-    per_second = rate(step, each)
-    return lambda seconds: unit / per_second(seconds)
+def cost(step: Callable[[], object], each: int = 1, *, clock: Callable[[], float] = time.perf_counter) -> Measure:
+    """Return what measures the microseconds of one thing, of a step that does ``each``."""
+    per_second = rate(step, each, clock=clock)
+    return lambda seconds: 1e6 / per_second(seconds)
 
 
 def why_no(*modules: str) -> Callable[[], str]:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.measuring import Claim, Group, Measure, Subject, cost, folder_bytes, itself, rate
+from bench.alone import ALONE
+from bench.measuring import Claim, Group, Measure, Subject, folder_bytes, rate
 from bench.peers import DBOS, DISK, ES_BYTES, by
 from bench.stages import ACCOUNTS, BenchPlugin, definition
 from procession import Kernel, Process
-from procession.definitions import definition_of
-from procession.executors import Executor, fresh
-from procession.messages import Message
-from procession.process import compile_process
-from procession.schedules import Assignment, Submission, Tick, next_assignment
 
 CALLERS = 64
-STEPS = 2_000  # assignments that the transitions go round
 
 
 @contextmanager
@@ -102,49 +97,11 @@ def large_state(folder: Path) -> Iterator[Measure]:
         yield rate(step, 100)
 
 
-# -- the kernel alone
-
-
-@contextmanager
-def transitions(folder: Path, stages: Sequence[str]) -> Iterator[Measure]:
-    """Compute slots of a stack and their state ids, nothing stored: microseconds a slot."""
-    with Kernel.open(data=folder, plugins=[BenchPlugin()]) as kernel:
-        known = definition_of(Message(definition(*stages)), kernel.registry)
-        executor = fresh(compile_process(known, kernel.registry, lambda _: b""))
-        around = cycle(_assignments())
-
-        def step() -> None:
-            _stepped(executor, [next(around) for _ in range(100)])
-
-        yield cost(step, 100)
-
-
-def _stepped(executor: Executor, assignments: Sequence[Assignment]) -> None:
-    for assignment in assignments:
-        executor.step(assignment)
-
-
-def _assignments() -> Sequence[Assignment]:
-    """Return assignments whose messages are decoded and have their ids."""
-    messages = [Message({"data": f"message {number}"}) for number in range(STEPS)]
-    offered = [Submission(message, message.id) for message in messages]
-    return [next_assignment("p" * 43, None, submission, Tick(number)) for number, submission in enumerate(offered)]
-
-
-def _swapping(one: float, more: float) -> float:
-    return (more - one) / 4
-
-
 ONE = Subject("ours: one message at a time", "/s", one_at_a_time)
 HUNDRED = Subject("ours: 100 messages at once", "/s", partial(batched, each=100))
 CALLING = Subject(f"ours: {CALLERS} callers, one message each", "/s", many_callers)
 BYTES = Subject("ours: bytes a slot, schedule and cache", "bytes", slot_bytes)
 LARGE = Subject("ours: one change in a state of 100,000 keys", "/s", large_state)
-ALONE = Subject("a stack of 1", "us", partial(transitions, stages=["counting"]))
-MORE = Subject(
-    "the same, and 4 devices that pass the state on", "us", partial(transitions, stages=["counting"] + ["passing"] * 4)
-)
-FIVE = Subject("a stack of 5, each changing the state", "us", partial(transitions, stages=["counting"] * 5))
 SINGLE, BATCH = by(1), by(100)
 
 TRIVIAL = (
@@ -158,21 +115,14 @@ TRIVIAL = (
     ),
     Group(
         "many messages: in batches, and of 64 callers",
-        (BATCH, HUNDRED, CALLING),
+        (BATCH, HUNDRED, CALLING, ONE),
         (
             Claim("batches of 100, beside eventsourcing by 100", (HUNDRED.name, BATCH.name), least=1.3),
             Claim("64 callers, beside eventsourcing by 100", (CALLING.name, BATCH.name), least=1.3),
+            Claim("64 callers, beside a lone one", (CALLING.name, ONE.name)),
         ),
     ),
-    Group(
-        "the kernel alone: transition and state id, nothing stored",
-        (ALONE, MORE, FIVE),
-        (
-            Claim("kernel overhead a slot", (ALONE.name,), "us", itself, most=10),
-            Claim("swapping a device", (ALONE.name, MORE.name), "us", _swapping, most=0.3),
-            Claim("a stack of 5, beside a stack of 1", (FIVE.name, ALONE.name), most=2),
-        ),
-    ),
+    ALONE,
     Group(
         "bytes on the disk",
         (ES_BYTES, BYTES),

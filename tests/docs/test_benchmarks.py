@@ -17,6 +17,7 @@ from bench.rows import GROUPS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "framework" / "docs" / "benchmarks.md").read_text("utf-8")
+MEASURED = "^(?!aos-2|AOS 2.0.6, (cold|stored|snapshots))"  # AOS once: its image is compiled for each subject
 ONE = Subject("one", "/s", unopened)
 OTHER = Subject("other", "/s", unopened, lambda: "it is not installed")
 
@@ -58,14 +59,15 @@ def test_every_name_is_one_row() -> None:
 
 
 def test_the_benchmarks_run(tmp_path: Path) -> None:
-    """The smallest plan measures every row, or says why not, and ends well whatever it measured."""
+    """The smallest plan measures each of its rows, or says why not, and ends well whatever it measured."""
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(ROOT / "tests" / "bench"), "--plan", TINY.name, "--json", str(figures)]
+    command += ["--only", MEASURED]
     ended = subprocess.run([*command, "--charts", str(tmp_path)], capture_output=True, text=True, check=False)
     assert (0, "") == (ended.returncode, ended.stderr)
     claims = json.loads(figures.read_text("utf-8"))["claims"]
     subjects = {subject.name: subject for group in GROUPS for subject in group.subjects}
-    for claim in (claim for group in GROUPS for claim in group.claims):
+    for claim in (claim for group in GROUPS if re.search(MEASURED, group.name) for claim in group.claims):
         absent = any(subjects[name].absent() for name in claim.of)
         assert absent is not bool(claims[claim.name]["values"]), claim.name
         assert claim.name in ended.stdout

@@ -26,7 +26,6 @@ from procession_codecs.texts import as_bytes, from_base64, text_or_bytes, to_bas
 DEVICE: Final = "ans104@1.0"
 TAGS: Final = "original-tags"
 DATA_KEY: Final = "ao-data-key"
-_OWN: Final = ("target", "anchor", "data")
 _NO_TAGS: Final = frozenset({KEY, "id", "unsigned_id", "owner", "owner_address", "tags", "data_size", "data_tree",
                              "signature", "signature_type"})  # fmt: skip
 
@@ -54,19 +53,23 @@ class Ans104:
     def sign(self, message: Message, signer: Signer) -> Item:
         """Return a signed data item that says a message without maps in it."""
         table = to_table(message.without(KEY))
-        rows = {key: value for key, value in table.items() if key not in _OWN}
+        target, anchor = _id_bytes(table.get("target")), _id_bytes(table.get("anchor"))
+        own = {"data", *(("target",) if target else ()), *(("anchor",) if anchor else ())}
+        rows = {key: value for key, value in table.items() if key not in own}
         tags = [(key.encode(), as_bytes(row)) for key, row in sorted(rows.items()) if isinstance(row, str | bytes)]
         if len(tags) < len(rows) or rows.keys() & _NO_TAGS:
             raise refused("a row that no tag can say", "item", remedy="send it by httpsig@1.0", kind="codec")
-        target, anchor = _id_bytes(table.get("target", "")), _id_bytes(table.get("anchor", ""))
         return signed_item(signer, target, anchor, (tags, _bytes(table.get("data", b""))))
 
     def verify(self, message: Message, commitment_id: str) -> bool:
         """Tell whether the signer of that item vouches for exactly this message."""
+        entries = message.get(KEY)
+        entry = entries.get(commitment_id) if isinstance(entries, Message) else None
         try:
-            item = _item(message, message.at(f"{KEY}/{commitment_id}"))
-            same = item.id == commitment_id and message_of(item).without(KEY) == message.without(KEY)
-            return same and _says(message.at(f"{KEY}/{commitment_id}"), item, message) and item.is_signed
+            item = _item(message, entry)
+            said = message_of(item)
+            same = item.id == commitment_id and said.without(KEY) == message.without(KEY)
+            return same and said[KEY][item.id] == entry and item.is_signed
         except RequestError:
             return False
 
@@ -113,11 +116,6 @@ def _signed(item: Item) -> Item:
     return item
 
 
-def _says(entry: Message, item: Item, message: Message) -> bool:
-    named = {*message.without(KEY)}
-    return entry.get("committer") == item.committer and set(entry.get("committed", named)) == named
-
-
 def _entry(item: Item, message: Message, tags: list[tuple[Any, Any]]) -> dict[str, Any]:
     rows: dict[str, Any] = {
         "commitment-device": DEVICE,
@@ -139,8 +137,9 @@ def _item(message: Message, entry: Any) -> Item:
     """Return the data item of a commitment, made of the message and of what the commitment keeps."""
     if not isinstance(entry, Message) or entry.get("commitment-device") != DEVICE:
         raise refused("no commitment of a data item", "commitments", kind="signature")
-    tags = entry.get(TAGS, ())
-    pairs = [(_bytes(tag.at("name")), _bytes(tag.at("value"))) for tag in tags if isinstance(tag, Message)]
+    tags = entry.get(TAGS)
+    listed = [tag for tag in tags if isinstance(tag, Message)] if isinstance(tags, tuple) else []
+    pairs = [(_bytes(tag.get("name")), _bytes(tag.get("value"))) for tag in listed]
     own = {"data": message.get(str(message.get(DATA_KEY, "data")), "")}
     own |= {name: _id_bytes(message.get(name, "")) for name in ("target", "anchor")}
     target, anchor, data = (_bytes(entry.get(name, own[name])) for name in ("target", "anchor", "data"))

@@ -48,6 +48,8 @@ class Signed:
     def of(cls, signature: Signature, fields: Mapping[str, str], body: bytes | None) -> Signed:
         """Return what a signature covers; RequestError where some of it is not there or may not be signed."""
         names = tuple(name.lstrip("@") for name in signature.components)
+        if len(set(names)) < len(names):
+            raise _unsigned("a component is signed twice", "sign it once, with its sign or without")
         for name in names:
             if name not in fields:
                 raise _unsigned(f"{name[:40]!r} is signed and not there", "send what is signed")
@@ -144,8 +146,9 @@ def adopted(table: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any]:
 def reduced(message: Message) -> Message:
     """Return a message with the keys alone that all of its signers vouch for."""
     entries = message.get(KEY)
-    listed = [entry.get("committed") for entry in entries.values()] if isinstance(entries, Message) else []
-    named = [{*keys, KEY} for keys in listed if isinstance(keys, tuple)]
+    rows = entries.values() if isinstance(entries, Message) else ()
+    listed = [entry.get("committed") for entry in rows if isinstance(entry, Message)]
+    named = [{KEY, *(key for key in keys if isinstance(key, str))} for keys in listed if isinstance(keys, tuple)]
     return message.without(*(message.keys() - set.intersection(*named))) if named else message
 
 
@@ -176,16 +179,23 @@ def _is_of(bare: Message, entry: Message, commitment_id: str) -> bool:
     committer = None if is_alias else signature.committer
     return (
         signed.message == (from_table(table) if is_table else bare)
-        and set(entry.get("committed", bare)) == set(bare)
+        and _listed(entry, bare) == set(bare)
         and entry.get("committer") == committer
         and signed.id_by(signature, is_alias) == commitment_id
     )
 
 
+def _listed(entry: Message, bare: Message) -> set[Any] | None:
+    """Return the keys that a commitment lists; those of the message where it lists none, as clients do."""
+    keys = entry.get("committed", tuple(bare))
+    return {key for key in keys if isinstance(key, str)} if isinstance(keys, tuple) else None
+
+
 def _signed(table: Mapping[str, Any], entry: Message, signature: Signature) -> Signed:
     """Return what a commitment covers, made of the message and of what the commitment keeps."""
-    lines = entry.get(FIELDS, ())
-    kept = dict(line.split(": ", 1) for line in lines if isinstance(line, str) and ": " in line)
+    lines = entry.get(FIELDS)
+    said = [line for line in lines if isinstance(line, str)] if isinstance(lines, tuple) else []
+    kept = dict(line.split(": ", 1) for line in said if ": " in line)
     names = [name.lstrip("@") for name in signature.components]
     fields, body = _rebuilt(table, kept, entry.get(CONTENT), names)
     return Signed.of(signature, fields, body)

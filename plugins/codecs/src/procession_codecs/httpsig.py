@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from procession.errors import RequestError
 from procession.messages import Message
@@ -157,28 +158,37 @@ def _checked(signature: Signature, method: str, target: str, came: tuple[Fields,
     fields, body = came
     last: RequestError | None = None
     for derived in _derived(method, target, fields):
+        said = {name[1:]: derived.get(name[1:], "") for name in signature.components if name.startswith("@")}
         try:
-            signed = Signed.of(signature, {**derived, **fields} if "path" in fields else derived | fields, body)
+            signed = Signed.of(signature, fields | said, body)
             signed.id_by(signature, is_alias=signature.is_alias)
         except RequestError as error:
             last = error
             if error.kind != "signature":
                 raise
         else:
+            _check_path(said.get("path", target), target)
             return signed
     assert last is not None
     raise last
 
 
 def _derived(method: str, target: str, fields: Fields) -> Iterator[Fields]:
-    """Yield what the derived components may stand for."""
+    """Yield what the derived components may stand for: a path that a header says, that of the target, all of it."""
     path, _, query = target.partition("?")
     authority = fields.get("host", "")
     rows = {"method": method, "authority": authority, "query": f"?{query}", "request-target": target}
     rows |= {"scheme": "http", "target-uri": f"http://{authority}{target}"}
-    yield {**rows, "path": path}
-    if query:
-        yield {**rows, "path": target}
+    for said in dict.fromkeys((fields.get("path", path), path, target)):
+        yield {**rows, "path": said}
+
+
+def _check_path(signed: str, target: str) -> None:
+    """Refuse a request that was signed for another path; a head by itself, without a target, may say any."""
+    same = [unquote(path).strip("/") for path in (signed, target, target.partition("?")[0])]
+    if target and same[0] not in same[1:]:
+        what = f"it was signed for the path {signed[:80]!r}"
+        raise refused(what, "signature", remedy="send it where it was signed for", kind="signature")
 
 
 def _signed_rows(fields: Fields, body: bytes | None, signer: Signer | None) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import attrs
 
+from procession.messages import normalize_key
 from procession_codecs.refusals import LINES, PARTS, bounded, refused
 from procession_codecs.texts import as_bytes, text_or_bytes, to_base64url
 from procession_codecs.typed import TYPES
@@ -106,7 +107,7 @@ def _read_line(line: bytes) -> tuple[str, str | bytes]:
     name = text_or_bytes(key)
     if not colon or isinstance(name, bytes):
         raise _malformed("has a line without key and value")
-    return name.lower() if name.isascii() and len(name) != 43 else name, text_or_bytes(value)
+    return normalize_key(name), text_or_bytes(value)
 
 
 def _name(disposition: Any) -> str | None:

@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -21,9 +21,10 @@ from procession_codecs.flat import place
 from procession_codecs.multipart import DISPOSITION, Part, boundary_of, read_parts, write_parts
 from procession_codecs.refusals import DEPTH, PARTS, bounded, refused
 from procession_codecs.texts import as_bytes, text_or_bytes
+from procession_codecs.typed import TYPES
 
 VALUE_BYTES: Final = 4096  # of a header
-HEADERS: Final = 128  # made of a message
+HEADERS: Final = 80  # made of a message: a client in Python takes 100 in all
 IDS: Final = "ao-ids"
 BODY_KEYS: Final = "body-keys"
 INLINE: Final = ("inline-body-key", "ao-body-key")
@@ -65,33 +66,44 @@ def is_header(name: str, value: Any) -> bool:
 
 
 def to_wire(table: Mapping[str, Any], *, inline: str = "body", budget: int = 1 << 30) -> tuple[Fields, bytes | None]:
-    """Return headers of at most about ``budget`` bytes and the body of a table; ``inline`` names what is the body."""
+    """Return headers of at most about ``budget`` bytes and the body of a table; ``inline`` names what is the body.
+
+    Where no row has that name and one value alone is no header, that one is the body.
+    """
     rows, fields = _grouped_ids(table)
     fields |= {key: value for key, value in rows.items() if key != inline and is_header(key, value)}
-    if inline in rows and inline not in fields and inline != "body":
-        fields[INLINE[0]] = inline
-    for name in _over_budget(fields, budget):
+    fields |= {INLINE[0]: inline} if inline in rows and inline != "body" else {}
+    for name in list(_over_budget(fields, budget)):
         del fields[name]
     rest = {key: value for key, value in rows.items() if key not in fields}
+    if len(rest) == 1 and inline not in rows and _may_be_body(*next(iter(rest.items()))):
+        inline = fields[INLINE[1]] = next(iter(rest))
     parts = list(islice(_parts(rest, inline), PARTS))
-    if len(parts) == PARTS:
-        raise refused(f"a message of {PARTS} parts or more", "codec", remedy="ask for json@1.0", kind="codec")
+    bounded(len(parts), PARTS - 1, "parts", "codec")
     if not parts:
         return fields, None
     if len(parts) == 1 and parts[0].name is None and not parts[0].lines:
         return fields, parts[0].content
     if "content-type" in fields:
         parts.append(Part("content-type", {}, fields.pop("content-type").encode()))
-    names = ", ".join(f'"{inline if part.name is None else part.name}"' for part in parts)
-    content_type, body = write_parts(sorted(parts, key=lambda part: inline if part.name is None else part.name))
-    listed = {BODY_KEYS: names} if is_header("x", names) and len(names) < budget // 8 else {}
+    return _with_parts(fields, sorted(parts, key=lambda part: part.name or inline), inline)
+
+
+def _with_parts(fields: Fields, parts: Sequence[Part], inline: str) -> tuple[Fields, bytes]:
+    content_type, body = write_parts(parts)
+    names = ", ".join(f'"{part.name or inline}"' for part in parts)
+    listed = {BODY_KEYS: names} if len(names) < VALUE_BYTES // 4 and _VALUE.match(names) else {}
     return {**fields, **listed, "content-type": content_type}, body
 
 
+def _may_be_body(key: str, value: Any) -> bool:
+    return not isinstance(value, Mapping) and key != TYPES and bool(key) and bool(_VALUE.match(key))
+
+
 def _over_budget(fields: Fields, budget: int) -> Iterator[str]:
-    """Yield the largest headers until the others fit; what names the body stays."""
+    """Yield the largest headers until the others fit, the types last; what names the body stays."""
     size, count = sum(_cost(name, value) for name, value in fields.items()), len(fields)
-    for name in sorted(fields, key=lambda name: (len(fields[name]), name), reverse=True):
+    for name in sorted(fields, key=lambda name: (name != TYPES, len(fields[name]), name), reverse=True):
         if size <= budget and count <= HEADERS:
             return
         if name not in INLINE:
@@ -120,7 +132,7 @@ def _parts(rows: Mapping[str, Any], inline: str) -> Iterator[Part]:
         if key == inline and not isinstance(rows[key], Mapping):
             yield Part(None, {}, as_bytes(rows[key]))
         elif isinstance(rows[key], Mapping):
-            yield from _map_parts(rows[key], key, inline, 1)
+            yield from _map_parts(rows[key], _checked(key), inline, 1)
         else:
             yield Part(_checked(key), {}, as_bytes(rows[key]))
 
@@ -131,15 +143,15 @@ def _map_parts(rows: Mapping[str, Any], path: str, inline: str, depth: int) -> I
     lines = {key: value for key, value in rows.items() if _is_line(key, value)}
     content = as_bytes(lines.pop("body")) if len(lines) > 1 and lines.get("body") else None
     if len(lines) == 1 and "body" in lines and not isinstance(rows["body"], Mapping):
-        yield Part(f"{_checked(path)}/body", {}, as_bytes(rows["body"]))
+        yield Part(f"{path}/body", {}, as_bytes(rows["body"]))
     elif lines:
-        yield Part(None if path == inline else _checked(path), lines, content)
+        yield Part(None if path == inline else path, lines, content)
     for key in sorted(rows.keys() - lines.keys() - ({"body"} if content is not None else set())):
-        below = f"{path}/{_checked_key(key)}"
+        below = f"{path}/{_checked(key)}"
         if isinstance(rows[key], Mapping):
             yield from _map_parts(rows[key], below, inline, depth + 1)
         else:
-            yield Part(_checked(below), {}, as_bytes(rows[key]))
+            yield Part(below, {}, as_bytes(rows[key]))
 
 
 def _is_line(key: str, value: Any) -> bool:
@@ -148,16 +160,10 @@ def _is_line(key: str, value: Any) -> bool:
     return key != DISPOSITION and bool(key) and not re.search(r"[\r\n:]|\A\s|\s\Z", key)
 
 
-def _checked_key(key: str) -> str:
-    if "/" in key or not key:
+def _checked(key: str) -> str:
+    if not key or re.search(r"[/\"\r\n\x00]", key):
         raise refused(f"{key[:40]!r} is a key that no part can name", "codec", remedy="ask for json@1.0", kind="codec")
     return key
-
-
-def _checked(path: str) -> str:
-    if re.search(r"[\"\r\n\x00]", path) or not path or path.startswith("/"):
-        raise refused(f"{path[:40]!r} is a key that no part can name", "codec", remedy="ask for json@1.0", kind="codec")
-    return path
 
 
 # -- from the wire

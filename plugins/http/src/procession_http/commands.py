@@ -17,7 +17,7 @@ from procession.cli.session import Session
 from procession.kernel import Process
 from procession_http.serve import listen, run
 from procession_http.settings import HttpSettings, http_settings
-from procession_http.wire import log
+from procession_http.wire import log, tongue_of
 
 
 @click.command("serve", cls=Command, short_help="Serve processes over HTTP.")
@@ -50,6 +50,9 @@ def serve(
     session = ctx.ensure_object(Session)
     with session.kernel(file, data=data, accept_fingerprint=accept_fingerprint) as kernel, _logging():
         settings = _chosen(http_settings(kernel.settings), host, port)
+        tongue = tongue_of(kernel)
+        if tongue:
+            tongue.begin()
         with listen(settings) as place:
             process = kernel.spawn() if kernel.definition else None
             for reason in kernel.health()["reasons"]:

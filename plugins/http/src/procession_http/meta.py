@@ -13,6 +13,7 @@ from procession.messages import Message
 from procession.requests import Keys, Request
 from procession.structuring import key_of
 from procession_http.settings import HttpSettings, http_settings
+from procession_http.wire import tongue_of
 
 NAME = "meta@1.0"
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
@@ -28,7 +29,9 @@ def info(request: Request) -> Message:
         devices.setdefault(key_of(provision.role), []).append(provision.name)
     devices.pop("settings", None)
     limits = _limits(http_settings(kernel.settings))
-    return Message({"version": _version(), "address": "", "devices": devices, "limits": limits})
+    tongue = tongue_of(kernel)
+    address = tongue.address if tongue else ""
+    return Message({"version": _version(), "address": address, "devices": devices, "limits": limits})
 
 
 def health(request: Request) -> Message:

@@ -254,6 +254,7 @@ def _asked(request: Request, body: bytes) -> Asked:
         content_encoding=headers.get("content-encoding", ""),
         idempotency_keys=tuple(headers.getlist("idempotency-key")),
         body=body,
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw),
     )
 
 

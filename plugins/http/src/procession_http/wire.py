@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import attrs
@@ -37,6 +37,7 @@ from procession.jsons import from_json, to_json
 from procession.kernel import Kernel
 from procession.messages import EMPTY, Message
 
+TONGUE = "wire@1.0"  # the companion that answers requests of another form
 FRONT = "/~meta@1.0/info"  # where a request for nothing is sent
 METHODS = {"GET": "GET", "HEAD": "GET", "POST": "POST"}  # what each asks of the kernel
 ALLOWED = ", ".join([*METHODS, "OPTIONS"])
@@ -56,6 +57,7 @@ WAITS: Final[Mapping[str, int | None]] = {"": 1, "closed": 5, "stopping": 5, "wa
 STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
     RequestError: {
         "": 400,
+        "forbidden": 403,
         "unsigned": 403,
         "not-found": 404,
         "unknown-process": 404,
@@ -109,6 +111,7 @@ class Asked:
     content_encoding: str = ""
     idempotency_keys: tuple[str, ...] = ()
     body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen
@@ -120,13 +123,38 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Tongue(Protocol):
+    """Answer requests of another form than JSON: what a companion named ``wire@1.0`` does.
+
+    It may also say who the node is, as ``address``, and make itself ready when the node starts, in ``begin``.
+    """
+
+    address: str
+
+    def begin(self) -> None:
+        """Make ready."""
+
+    def answer(
+        self, sent: Asked, *, timeout: float, signed: bool
+    ) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
+        """Return status, headers and body; None where the request is none of its form."""
+
+
+def tongue_of(kernel: Kernel) -> Tongue | None:
+    """Return what answers requests of another form, where something is installed for it."""
+    found: Tongue | None = kernel.companions.get(TONGUE) if TONGUE in kernel.registry.table("companions") else None
+    return found
+
+
 def answer(kernel: Kernel, asked: Asked, *, timeout: float, signed: bool) -> Reply:
     """Answer a request by one kernel call of at most ``timeout`` seconds.
 
     With ``signed`` a message that nobody vouches for is refused.
     """
     try:
-        return _answer(kernel, asked, timeout, signed)
+        tongue = tongue_of(kernel)
+        told = tongue.answer(asked, timeout=timeout, signed=signed) if tongue else None
+        return _reply(told[0], told[2], *told[1]) if told else _answer(kernel, asked, timeout, signed)
     except ProcessionError as error:
         return refusal(error, asked)
     except Exception as error:  # noqa: BLE001 - the last boundary before a stranger: a bug is logged, never shown

@@ -1,0 +1,107 @@
+"""What a node has of its own: a wallet, and modules by path and by upload."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import procession_ao
+import procession_codecs
+from procession import ConfigError, Kernel, RequestError
+from procession.ids import hash_id
+from procession.testing import MemoryHost
+from procession_ao.node import NAME
+
+from .callers import Client, Devices, Wallets
+
+PLUGINS = [Devices(), procession_codecs, procession_ao]
+MODULE = "A" * 43
+
+
+def opened(folder: Path, wallets: Wallets, *modules: tuple[str, str], **table: Any) -> Kernel:
+    """Open a kernel with a ``[host.ao]`` table."""
+    (folder / "wallet.json").write_text(wallets.node, "utf-8")
+    process = '[process]\nname = "x"\ndevice-stack = ["sums@1.0"]'
+    rows = {"wallet": str(folder / "wallet.json"), **table}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in rows.items()]
+    held = [f"{json.dumps(name)} = {json.dumps(path)}" for name, path in modules]
+    text = "\n".join([process, "[host.ao]", *lines, "[host.ao.modules]", *held])
+    (folder / "node.toml").write_text(text, "utf-8")
+    return Kernel.open(folder / "node.toml", data=folder / "data", plugins=[MemoryHost(), *PLUGINS], discover=False)
+
+
+def test_the_wallet_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """It comes to be when the node begins, readable by nobody else, and is the same after a restart."""
+    addresses = []
+    for _ in range(2):
+        with Kernel.open(data=tmp_path / "data", plugins=[MemoryHost(), *PLUGINS], discover=False) as kernel:
+            kernel.companions.get(NAME).begin()
+            addresses.append(kernel.companions.get(NAME).address)
+    file = tmp_path / "data" / "wallet.json"
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert [file] == list(file.parent.glob("wallet*"))
+    assert addresses[0] == addresses[1]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no json", "x" * 70_000])
+def test_a_wallet_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    """What lies in its place is told of, not replaced, and not repeated."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wallet.json").write_text(text, "utf-8")
+    with Kernel.open(data=tmp_path / "data", plugins=[MemoryHost(), *PLUGINS], discover=False) as kernel:
+        with pytest.raises(ConfigError) as refused:
+            kernel.companions.get(NAME).begin()
+        assert "no json" not in refused.value.text
+    assert text == (tmp_path / "data" / "wallet.json").read_text("utf-8")
+
+
+def test_a_wallet_that_is_named_must_be_there(tmp_path: Path, wallets: Wallets) -> None:
+    """A path that leads nowhere is refused: what an operator names is his, and nothing is made in its place."""
+    with opened(tmp_path, wallets) as kernel:
+        (tmp_path / "wallet.json").unlink()
+        with pytest.raises(ConfigError, match="no such file"):
+            kernel.companions.get(NAME).begin()
+
+
+def test_modules_are_held_by_path(tmp_path: Path, wallets: Wallets) -> None:
+    """A file that the settings name has its bytes kept, under the id that definitions name it by."""
+    (tmp_path / "aos.wasm").write_bytes(b"module")
+    with opened(tmp_path, wallets, (MODULE, str(tmp_path / "aos.wasm"))) as kernel:
+        assert {MODULE: hash_id(b"module")} == kernel.aliases
+    with pytest.raises(ConfigError, match="cannot read"):
+        opened(tmp_path, wallets, (MODULE, str(tmp_path / "none.wasm")))
+    with pytest.raises(ConfigError, match="is no id"):
+        opened(tmp_path, wallets, ("aos", str(tmp_path / "aos.wasm")))
+
+
+@pytest.mark.parametrize(("uploads", "by_stranger"), [("anyone", True), ("signed", True), ("operator", False)])
+def test_modules_come_from_whom_the_settings_say(
+    tmp_path: Path, wallets: Wallets, uploads: str, by_stranger: bool
+) -> None:
+    """A stranger's module is kept where the settings say so, the operator's always; only he writes."""
+    with opened(tmp_path, wallets, uploads=uploads) as kernel:
+        codecs, node = kernel.registry.table("codecs"), kernel.companions.get(NAME)
+        stranger, operator = (
+            Client(node, codecs, codecs["httpsig@1.0"].signer(wallet)) for wallet in (wallets.client, wallets.node)
+        )
+        for path, is_allowed in [("/~wao@1.0/cache_module", by_stranger), ("/~cache@1.0/write", False)]:
+            assert hash_id(b"\0asm") == operator.signed("POST", path, {"data": b"\0asm"}).headers["id"]
+            if is_allowed:
+                assert hash_id(b"\0asm2") == stranger.signed("POST", path, {"data": b"\0asm2"}).headers["id"]
+                continue
+            with pytest.raises(RequestError) as refused:
+                stranger.signed("POST", path, {"data": b"\0asm"})
+            assert "forbidden" == refused.value.kind
+
+
+@pytest.mark.parametrize("line", ['uploads = "nobody"', "dry-runs = 0", "wallet = 1", 'modules = "aos.wasm"'])
+def test_settings_that_say_nothing_are_refused(tmp_path: Path, line: str) -> None:
+    """What is wrong with the table is told when the kernel opens."""
+    text = f'[process]\nname = "x"\ndevice-stack = ["sums@1.0"]\n[host.ao]\n{line}\n'
+    (tmp_path / "node.toml").write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=r"host\.ao"):
+        Kernel.open(tmp_path / "node.toml", data=tmp_path / "data", plugins=[MemoryHost(), *PLUGINS], discover=False)

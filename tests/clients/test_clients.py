@@ -18,13 +18,16 @@ from clients.wallets import new_wallet
 from e2e.programs import Node, node
 
 PATIENCE = 300.0  # seconds in which a script has ended
-SCRIPTS = ("aoconnect.mjs", "aos.mjs", "hbsig.mjs", "wao.mjs")
+SCRIPTS = ("aoconnect.mjs", "aos.mjs", "hbsig.mjs", "legacy.mjs", "wao.mjs")
 LAST = re.compile(r"([1-9][0-9]*) passed, 0 failed")
 
 _NODE = """
 [process]
 name = "host"
 device-stack = ["echo@1.0"]
+
+[host.ao]
+legacy = true
 
 [host.ao.modules]
 {module} = {path}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+import procession_ao
 import procession_codecs
-from procession import Assignment, Factory, Message, Ok, PureStage, hookimpl
+from procession import Assignment, Factory, Kernel, Message, Ok, PureStage, hookimpl
 from procession.jsons import from_json
 from procession.roles import Verdict
+from procession.testing import MemoryHost
 from procession_ao.node import Node
 
 TIMEOUT = 60.0
@@ -108,3 +112,18 @@ class Wallets:
     def __init__(self) -> None:
         codec: Any = procession_codecs.procession_codecs()["httpsig@1.0"]
         self.node, self.client = codec.new_wallet(), codec.new_wallet()
+
+
+PLUGINS = [Devices(), procession_codecs, procession_ao]
+
+
+def opened(folder: Path, wallets: Wallets, *modules: tuple[str, str], **table: Any) -> Kernel:
+    """Open a kernel with a ``[host.ao]`` table."""
+    (folder / "wallet.json").write_text(wallets.node, "utf-8")
+    process = '[process]\nname = "x"\ndevice-stack = ["sums@1.0"]'
+    rows = {"wallet": str(folder / "wallet.json"), **table}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in rows.items()]
+    held = [f"{json.dumps(name)} = {json.dumps(path)}" for name, path in modules]
+    text = "\n".join([process, "[host.ao]", *lines, "[host.ao.modules]", *held])
+    (folder / "node.toml").write_text(text, "utf-8")
+    return Kernel.open(folder / "node.toml", data=folder / "data", plugins=[MemoryHost(), *PLUGINS], discover=False)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import procession_ao
-import procession_codecs
 from procession import ConfigError, Kernel, RequestError
 from procession.ids import hash_id
 from procession.testing import MemoryHost
 from procession_ao.node import NAME
 
-from .callers import Client, Devices, Wallets
+from .callers import PLUGINS, Client, Wallets, opened
 
-PLUGINS = [Devices(), procession_codecs, procession_ao]
 MODULE = "A" * 43
-
-
-def opened(folder: Path, wallets: Wallets, *modules: tuple[str, str], **table: Any) -> Kernel:
-    """Open a kernel with a ``[host.ao]`` table."""
-    (folder / "wallet.json").write_text(wallets.node, "utf-8")
-    process = '[process]\nname = "x"\ndevice-stack = ["sums@1.0"]'
-    rows = {"wallet": str(folder / "wallet.json"), **table}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in rows.items()]
-    held = [f"{json.dumps(name)} = {json.dumps(path)}" for name, path in modules]
-    text = "\n".join([process, "[host.ao]", *lines, "[host.ao.modules]", *held])
-    (folder / "node.toml").write_text(text, "utf-8")
-    return Kernel.open(folder / "node.toml", data=folder / "data", plugins=[MemoryHost(), *PLUGINS], discover=False)
 
 
 def test_the_wallet_is_made_for_its_owner_alone(tmp_path: Path) -> None:

@@ -61,8 +61,16 @@ class Answers:
             return self._page(asked)
         if asked.method == "POST" and names and names[-1] in PUTS:
             _check(asked, steps, signed=signed)
+        if not steps and asked.method == "POST":
+            remedy = "name a path; the units of AO's legacy network answer where [host.ao] says legacy = true"
+            raise RequestError("nothing is asked for", where="path", remedy=remedy, kind="not-found")
         path = unparse(asked.path)
         return Answered(self._kernel.resolve(path, method=asked.method, body=asked.message, timeout=timeout))
+
+    def run_dry(self, process: str, message: Message, timeout: float) -> Any:
+        """Return what a message would result in at the head, when its turn comes."""
+        with self._turn(timeout):
+            return self._kernel.dry_run(process, message, timeout=timeout).get("results", EMPTY)
 
     # -- the forms that are no paths
 
@@ -75,9 +83,8 @@ class Answers:
         process = _process_of(asked)
         tags = step.params.without("as", *asked.path.params)
         message = asked.message.without(KEY, "path", "method").set({**tags, "target": process}, explicit=True)
-        with self._turn(timeout):
-            state = self._kernel.dry_run(process, _owned(message, asked.message), timeout=timeout)
-        return _below(state.get("results", EMPTY), steps[at + 2 :])
+        results = self.run_dry(process, _owned(message, asked.message), timeout)
+        return _below(results, steps[at + 2 :])
 
     def _results(self, asked: Asked, at: int, timeout: float) -> Answered:
         """``/ID/compute/results=5``: what a slot or a message resulted in."""

@@ -17,6 +17,7 @@ from procession_ao import asking
 from procession_ao.answering import Answers
 from procession_ao.replies import Replies, Reply
 from procession_ao.settings import ANYONE, OPERATOR, ao_settings
+from procession_ao.units import Units
 from procession_ao.wallets import FILE, wallet_of
 
 NAME: Final = "wire@1.0"
@@ -39,6 +40,7 @@ class Node:
         self.answers = Answers(kernel, dry_runs=self.settings.dry_runs)
         self._codec: asking.HttpCodec = kernel.registry.table("codecs")[CODEC]
         self._replies = Replies(self._codec, lambda: self.signer)
+        self._units = Units(kernel, self.answers, self._codec) if self.settings.legacy else None
         self._hold_modules()
 
     def close(self) -> None:
@@ -74,8 +76,9 @@ class Node:
 
     def answer(self, sent: asking.Sent, *, timeout: float, signed: bool) -> Reply | None:
         """Answer a request: status, headers, body; None where it is none of AO's."""
-        if not asking.is_ours(sent):
-            return None
+        told = self._units.answer(sent, timeout=timeout) if self._units else None
+        if told is not None or not asking.is_ours(sent):
+            return told
         asked = asking.read(sent, self._codec)
         return self._replies.write(asked, self.answers.answer(asked, timeout=timeout, signed=signed))
 

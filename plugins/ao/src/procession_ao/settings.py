@@ -51,6 +51,7 @@ class AoSettings:
     modules: Mapping[str, str] = attrs.field(factory=dict, validator=_are_ids)
     uploads: str = attrs.field(default=SIGNED, validator=_is_uploader)
     dry_runs: int = attrs.field(default=4, validator=_is_count)
+    legacy: bool = False
 
 
 def ao_settings(host: HostSettings) -> AoSettings:

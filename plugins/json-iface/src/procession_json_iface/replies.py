@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import attrs
 
 from procession.errors import RequestError
-from procession.messages import MAX_BITS, Message, is_private, normalize_key
+from procession.messages import EMPTY, MAX_BITS, Message, is_private, normalize_key
 
 MAX_BYTES = 32 << 20
 MAX_DEPTH = 40  # of containers; results and state around them add theirs
@@ -41,8 +41,8 @@ class Sender:
     image: str
 
 
-def results_of(reply: bytes, sender: Sender) -> Message:
-    """Return outbox, data, patches and raw of a reply; ReplyError where it is no answer."""
+def results_of(reply: bytes, sender: Sender, results: Message = EMPTY) -> Message:
+    """Return results with outbox, data, patches and raw of a reply; ReplyError where it is no answer."""
     response = _response(_parsed(reply))
     error = _value(response, "error")
     rows: dict[str, Any] = {"raw": response, "outbox": {}, "patches": {}}
@@ -53,7 +53,7 @@ def results_of(reply: bytes, sender: Sender) -> Message:
         rows["outbox"] = _numbered(_entry(row, sender) for row in _rows(response, "messages"))
         rows["patches"] = _numbered(_tags(row) for row in _rows(response, "patches"))
     try:
-        return Message(rows)
+        return results.set(rows, explicit=True)
     except RequestError as refusal:
         raise ReplyError(f"the reply is no message: {refusal.what}") from None
 
@@ -64,12 +64,17 @@ def _parsed(reply: bytes) -> Any:
     if _depth(reply) > MAX_DEPTH:
         raise ReplyError(f"the reply is nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(reply.decode(), parse_int=_integer, parse_constant=_no_number)
+        return _DECODER.decode(reply.decode())
     except ValueError:
         raise ReplyError("the reply is no JSON") from None
 
 
 def _depth(reply: bytes) -> int:
+    opened = reply.count(b"{") + reply.count(b"[")
+    return opened if opened <= MAX_DEPTH else _exact_depth(reply)
+
+
+def _exact_depth(reply: bytes) -> int:
     depth = deepest = 0
     for token in _TOKENS.finditer(reply):
         match token.group()[:1]:
@@ -89,6 +94,9 @@ def _integer(digits: str) -> int:
 
 def _no_number(name: str) -> NoReturn:
     raise ReplyError(f"the reply holds {name}, which is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_no_number)
 
 
 def _response(answer: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from procession import commitments
@@ -21,26 +22,30 @@ from procession.schedules import Assignment
 
 FIELDS = frozenset({"id", "anchor", "owner", "data", "target", "signature", "commitments", "path", "tags"})
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def message_json(assignment: Assignment, definition: Message, module: str) -> str:
     """Return the first argument of ``handle``: the message of an assignment."""
     message = assignment.message
+    signed = commitments.signed(message) if commitments.KEY in message else {}
     is_definition = assignment.slot == 0
     fields: dict[str, Any] = {
         "Id": assignment.process if is_definition else assignment.message_id,
         "Target": assignment.process if is_definition else _text(message.get("target", assignment.process)),
-        "Owner": owner_of(message),
-        "From": sender_of(message, definition),
+        "Owner": _owner(signed),
+        "From": _sender(message, signed, definition),
         "Module": module,
         "Block-Height": assignment.block_height,
         "Timestamp": assignment.timestamp,
         "Tags": tags_of(message, process=is_definition),
         "Data": _data(message.get("data", "")),
     }
-    for name, value in (("Anchor", message.get("anchor")), ("Signature", _signature(message))):
+    for name, value in (("Anchor", message.get("anchor")), ("Signature", _signature(signed))):
         if value is not None:
             fields[name] = _text(value)
-    return _dumped({**fields, "Cron": False})
+    fields["Cron"] = False
+    return _dumped(fields)
 
 
 def process_json(process: str, definition: Message, module: str) -> str:
@@ -55,8 +60,7 @@ def process_json(process: str, definition: Message, module: str) -> str:
 
 def owner_of(message: Message) -> str:
     """Return the first address that vouches for a message, or an empty text."""
-    signers = commitments.committers(message)
-    return signers[0] if signers else ""
+    return _owner(commitments.signed(message))
 
 
 def sender_of(message: Message, definition: Message) -> str:
@@ -65,14 +69,13 @@ def sender_of(message: Message, definition: Message) -> str:
     A process is believed of a signer among the definition's ``authority``, and of an operator who
     vouched for the whole message; of anybody else ``from-process`` is data like another key.
     """
-    process = message.get("from-process")
-    believed = isinstance(process, str) and is_id(process) and _is_vouched(message, definition)
-    return str(process) if believed else owner_of(message)
+    return _sender(message, commitments.signed(message), definition)
 
 
 def tags_of(message: Message, *, process: bool = False) -> list[dict[str, str]]:
     """Return the tags; a process has the tag ``Type`` whether it says so or not."""
-    pairs = list(commitments.original_tags(message)) or [
+    pairs = list(commitments.original_tags(message)) if commitments.KEY in message else []
+    pairs = pairs or [
         (header_case(key), _text(value)) for key, value in message.items() if key not in FIELDS and _is_scalar(value)
     ]
     if process and not any(name.lower() == "type" for name, _ in pairs):
@@ -91,12 +94,22 @@ def header_case(key: str) -> str:
     return "-".join(part[:1].upper() + part[1:] for part in key.split("-"))
 
 
-def _is_vouched(message: Message, definition: Message) -> bool:
+def _owner(signed: Mapping[str, Message]) -> str:
+    return next((str(entry["committer"]) for entry in signed.values()), "")
+
+
+def _sender(message: Message, signed: Mapping[str, Message], definition: Message) -> str:
+    process = message.get("from-process")
+    believed = isinstance(process, str) and is_id(process) and _is_vouched(signed, definition)
+    return str(process) if believed else _owner(signed)
+
+
+def _is_vouched(signed: Mapping[str, Message], definition: Message) -> bool:
     authority = definition.get("authority", ())
     named = [part.strip() for part in authority.split(",")] if isinstance(authority, str) else authority
-    entries = commitments.signed(message).values()
     return any(
-        entry["committer"] in named or entry.get("commitment-device") == commitments.TRUSTED for entry in entries
+        entry["committer"] in named or entry.get("commitment-device") == commitments.TRUSTED
+        for entry in signed.values()
     )
 
 
@@ -133,12 +146,9 @@ def _plain(value: Any) -> Any:
     return _bytes_text(value) if isinstance(value, bytes) else value
 
 
-def _signature(message: Message) -> Any:
-    for entry in commitments.signed(message).values():
-        if "signature" in entry:
-            return entry["signature"]
-    return None
+def _signature(signed: Mapping[str, Message]) -> Any:
+    return next((entry["signature"] for entry in signed.values() if "signature" in entry), None)
 
 
 def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

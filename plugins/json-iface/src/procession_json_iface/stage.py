@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from procession.errors import RequestError
-from procession.messages import Message
+from procession.messages import EMPTY, Message
 from procession.roles import Binding, Blob, Fail, Ok, PureStage, Verdict
 from procession.schedules import Assignment
 from procession_json_iface.replies import ReplyError, Sender, results_of
@@ -64,10 +64,9 @@ class JsonInterface(PureStage):
         reply = state.private.get(REPLY)
         if not isinstance(reply, bytes):
             return Fail("guest", "no stage behind json-iface@1.0 gave a reply")
+        results = state.get("results")
         try:
-            results = results_of(reply, self._sender)
+            results = results_of(reply, self._sender, results if isinstance(results, Message) else EMPTY)
         except ReplyError as fault:
             return Fail("guest", str(fault))
-        for key, value in results.items():
-            state = state.put(f"results/{key}", value)
-        return Ok(state)
+        return Ok(state.set({"results": results}, explicit=True))

@@ -7,7 +7,6 @@ already, put on the guest's stack; the answer is read as bytes, and nothing is d
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +52,7 @@ def bare(module: Path, definition: Mapping[str, Any], *, metered: bool) -> Itera
     store = wasmtime.Store(engine)
     handle = _handle(image, links_of(image, WasiStage().answer), store, metered=metered)
     defined = Message({**SEED, **definition, "image": image_id})
-    process = process_json(PROCESS, defined, image_id).encode()
+    process = process_json(PROCESS, defined, image_id).encode() + b"\0"
     handle(_text(defined, 0, defined), process)
     texts: list[tuple[Mapping[str, Any], bytes]] = []
 
@@ -79,7 +78,7 @@ def _text(message: Message, slot: int, definition: Message) -> bytes:
         chain=bytes(32),
         message=message,
     )
-    return message_json(assigned, definition, definition["image"]).encode()
+    return message_json(assigned, definition, definition["image"]).encode() + b"\0"
 
 
 def _configured(*, metered: bool) -> wasmtime.Config:
@@ -98,7 +97,7 @@ def _handle(image: Image, links: Links, store: wasmtime.Store, *, metered: bool)
     exports = _linked(image, links, store)
     memory = exports[f"{binary.RESERVED}memory"]
     assert isinstance(memory, wasmtime.Memory)
-    window = gate.memory(memory)
+    window = gate.memory(memory, wide=True)
     for name in ("emscripten_stack_init", "__wasm_call_ctors"):
         if image.shape.function(name):
             _entry(gate, image, exports, name)()
@@ -109,14 +108,14 @@ def _handle(image: Image, links: Links, store: wasmtime.Store, *, metered: bool)
         if metered:
             gate.fuel = FUEL
         (saved,) = save()
-        (one,), (other,) = allocate(len(message) + 1), allocate(len(process) + 1)
-        base, _ = window()
-        ctypes.memmove(base + one, message, len(message) + 1)  # Python's bytes end with a NUL
-        ctypes.memmove(base + other, process, len(process) + 1)
+        (one,), (other,) = allocate(len(message)), allocate(len(process))
+        window.write(one, message)
+        window.write(other, process)
         (found,) = call(one, other)
         restore(saved)
-        base, _ = window()
-        return ctypes.string_at(base + found)
+        reply = window.text(found)
+        assert reply is not None
+        return reply
 
     return handle
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from procession.roles import FunctionType
 from procession_wasm.compiler import configured
-from procession_wasm.direct import Gate
+from procession_wasm.direct import Gate, Window
+from procession_wasm.faults import GuestError
 from procession_wasm.images import ASKED
 
 KINDS = {"i32": (-(2**31), 2**31 - 1), "i64": (-(2**63), 2**63 - 1)}
@@ -46,6 +47,10 @@ class Opened:
         """Return the entry of a function of a type."""
         kind = FunctionType(tuple(params.split()), tuple((params if results is None else results).split()))
         return self.gate.function(self.exports[name], kind)
+
+    def window(self) -> Window:
+        """Return the window on the memory."""
+        return self.gate.memory(self.exports["memory"], wide=False)
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +112,33 @@ def test_too_many_or_wrong_arguments_are_refused(opened: Opened) -> None:
 
 
 def test_the_window_follows_the_memory(opened: Opened) -> None:
-    """Address and size are those of the memory now, also after it grew."""
-    window = opened.gate.memory(opened.exports["memory"])
-    before = window()
+    """What is read and written lies in the memory as it is now, also after it grew; beyond it is the guest's fault."""
+    window = opened.window()
+    window.write(65530, b"a text")
+    assert None is window.text(65530)  # there is no NUL behind it
+    for outside in (65531, -6, (1 << 32) - 1):
+        with pytest.raises(GuestError, match="outside of its memory"):
+            window.write(outside, b"a text.")
+        assert None is window.text(-1)
     opened.entry("grow", "")()
-    assert (before[1] + 65536, True) == (window()[1], window()[0] > 0)
+    window.write(65536, b"s")
+    assert (b"a texts", b"texts\0") == (window.text(65530), window.read(65532, 6))
 
 
 def test_nothing_goes_through_a_closed_gate() -> None:
     """After the end of a store its functions, its memory and its fuel are out of reach: each says so, none crashes."""
     opened = Opened()
-    swap, window = opened.entry("i32", "i32 i32"), opened.gate.memory(opened.exports["memory"])
+    swap, window = opened.entry("i32", "i32 i32"), opened.window()
     opened.gate.close()
     gc.collect()
-    for use in (lambda: swap(1, 2), window, lambda: opened.gate.fuel, lambda: setattr(opened.gate, "fuel", 1)):
+    uses = (
+        lambda: swap(1, 2),
+        lambda: window.text(0),
+        lambda: window.write(0, b""),
+        lambda: window.read(0, 1),
+        lambda: opened.gate.fuel,
+        lambda: setattr(opened.gate, "fuel", 1),
+    )
+    for use in uses:
         with pytest.raises(ValueError, match="closed"):
             use()

@@ -33,25 +33,25 @@ _INTEGERS = {"i32": 32, "i64": 64}
 
 @attrs.frozen
 class Call:
-    """Ask for a function with numbers; texts among the parameters are passed as pointers."""
+    """Ask for a function with numbers, and texts that are passed as pointers; the answer then is a text too."""
 
     function: str
     kind: FunctionType
     parameters: tuple[Any, ...]
-
-    @property
-    def texts(self) -> tuple[str | bytes, ...]:
-        """Return the texts among the parameters; where there are any, the answer is a text too."""
-        return tuple(parameter for parameter in self.parameters if isinstance(parameter, str | bytes))
+    texts: tuple[str | bytes, ...] = ()  # those among the parameters
 
 
 @attrs.frozen
 class Choices:
-    """Hold what may be called: ``functions`` by a message, ``default`` where it names none."""
+    """Hold what may be called: ``functions`` by a message, ``default`` where it names none; ``numeric`` by a stage.
 
-    shape: Shape
+    ``texts`` are those of them that take pointers to texts, and the type of their pointers.
+    """
+
     default: str
     functions: frozenset[str]
+    numeric: Mapping[str, FunctionType]
+    texts: Mapping[str, str]
 
 
 def choices_of(shape: Shape, options: WasmOptions) -> Choices:
@@ -59,7 +59,11 @@ def choices_of(shape: Shape, options: WasmOptions) -> Choices:
     named = {*options.functions, options.function} - {""}
     if not options.functions:
         named |= {name for name in shape.exports if _is_numeric(shape.function(name)) and not _manages(name)}
-    return Choices(shape, options.function, frozenset(named))
+    kinds = {name: shape.function(name) for name in shape.exports}
+    numeric = {name: kind for name, kind in kinds.items() if kind is not None and _is_numeric(kind)}
+    pointers = {name: kind.results[0] for name, kind in numeric.items() if shape.memories and len(kind.results) == 1}
+    texts = {name: pointer for name, pointer in pointers.items() if pointer in _INTEGERS}
+    return Choices(options.function, frozenset(named), numeric, texts)
 
 
 def unusable(shape: Shape, options: WasmOptions) -> list[str]:
@@ -72,11 +76,11 @@ def call_of(state: Message, message: Message, choices: Choices) -> Call | None:
     """Return what is to be called, or None where nothing asks; GuestError refuses what may not be."""
     asked = state.private.get(CALL)
     if asked is not None:
-        return _stage_call(asked, choices.shape)
+        return _stage_call(asked, choices)
     name = message.get("function", choices.default)
     if name == "":
         return None
-    kind = choices.shape.function(name) if isinstance(name, str) and name in choices.functions else None
+    kind = choices.numeric.get(name) if isinstance(name, str) and name in choices.functions else None
     if kind is None:
         raise _refused(f"{name!r:.80} is none of the functions that a message may call")
     parameters = message.get("parameters", ())
@@ -96,19 +100,22 @@ def converted(parameters: Sequence[Any], kind: FunctionType) -> tuple[int | floa
     return tuple([_number(value, wanted, place) for place, (value, wanted) in pairs])
 
 
-def _stage_call(asked: Mapping[str, Any], shape: Shape) -> Call:
+def _stage_call(asked: Mapping[str, Any], choices: Choices) -> Call:
     name, parameters = str(asked["function"]), tuple(asked["parameters"])
-    kind = shape.function(name)
-    if kind is None or not _is_numeric(kind):
+    kind = choices.numeric.get(name)
+    if kind is None:
         raise _refused(f"the image exports no function {name!r:.80} of numbers")
     texts = [place for place, given in enumerate(parameters) if isinstance(given, str | bytes)]
+    if not texts:
+        return Call(name, kind, converted(parameters, kind))
+    pointer = choices.texts.get(name)
+    if len(texts) == len(parameters) and kind.params == (pointer,) * len(parameters):
+        return Call(name, kind, parameters, parameters)
     numbers = converted([0 if place in texts else given for place, given in enumerate(parameters)], kind)
-    pointers = {*(kind.params[place] for place in texts), *kind.results}
-    if texts and (not shape.memories or len(pointers) != 1 or len(kind.results) != 1 or not pointers <= set(_INTEGERS)):
+    if pointer is None or any(kind.params[place] != pointer for place in texts):
         raise _refused(f"{name!r:.80} does not take pointers and answer with one")
-    return Call(
-        name, kind, tuple(parameters[place] if place in texts else numbers[place] for place in range(len(numbers)))
-    )
+    mixed = tuple([parameters[place] if place in texts else numbers[place] for place in range(len(numbers))])
+    return Call(name, kind, mixed, tuple([parameters[place] for place in texts]))
 
 
 def _number(value: Any, wanted: str, place: int) -> int | float:

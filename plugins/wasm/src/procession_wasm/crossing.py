@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import wasmtime
@@ -60,9 +61,9 @@ class Crossing:
         ffi.wasmtime_func_new(context, declared.ptr(), callback, None, _NO_FINALIZER, ctypes.byref(made))
         return wasmtime.Func._from_raw(made)
 
-    def watch(self) -> None:
-        """Have the guest look at its allowance whenever the engine's epoch went on."""
-        callback = _EPOCH_CALLBACK(self._epoch_callback)
+    def watch(self, ticked: Callable[[], None]) -> None:
+        """Have the guest look at its allowance whenever the engine's epoch went on, and say that it still runs."""
+        callback = _EPOCH_CALLBACK(partial(self._epoch_callback, ticked))
         self._kept.append(callback)
         ffi.wasmtime_store_epoch_deadline_callback(self._store.ptr(), callback, None, _NO_FINALIZER)
         self._store.set_epoch_deadline(1)
@@ -71,9 +72,11 @@ class Crossing:
         """Forget the functions; the store must be closed before."""
         self._kept.clear()
 
-    def _epoch_callback(self, context: object, data: object, delta: Any, kind: object) -> int:
+    def _epoch_callback(self, ticked: Callable[[], None], *given: Any) -> int:
+        delta = given[2]  # of (context, data, delta, kind)
         delta[0] = 1
         try:
+            ticked()
             if self._guest.allowance is not None:
                 self._guest.allowance.check()
         except BaseException as error:  # noqa: BLE001  # C takes no exception: it is raised where the guest was called

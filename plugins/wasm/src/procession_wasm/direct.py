@@ -21,6 +21,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from procession.roles import FunctionType
+from procession_wasm.faults import out_of_bounds
 
 _LANES = {"i32": "i12x", "i64": "q8x", "f32": "f12x", "f64": "d8x"}  # of wasmtime_val_raw_t, 16 bytes each
 _LANE = 16
@@ -45,6 +46,7 @@ _call_freely = _bound(ctypes.CDLL(_LIBRARY), _CALL)
 _call_briefly, _set_fuel, _get_fuel, _address, _size = (
     _bound(ctypes.PyDLL(_LIBRARY), declared) for declared in (_CALL, _SET_FUEL, _GET_FUEL, _ADDRESS, _SIZE)
 )
+_find = _bound(ctypes.CDLL(None), ("memchr", c_void_p, [c_void_p, ctypes.c_int, c_size_t]))
 
 
 class Gate:
@@ -68,9 +70,9 @@ class Gate:
             raise TypeError(f"a function of type {declared}, where {kind} is called")
         return Entry(self, function, kind, brief=brief)
 
-    def memory(self, memory: wasmtime.Memory) -> Window:
-        """Return the window on a memory."""
-        return Window(self, memory)
+    def memory(self, memory: wasmtime.Memory, *, wide: bool) -> Window:
+        """Return the window on a memory; ``wide`` where its addresses are of 64 bits."""
+        return Window(self, memory, wide=wide)
 
     @property
     def fuel(self) -> int:
@@ -140,17 +142,42 @@ class Entry:
 
 
 class Window:
-    """Tell where a memory lies now: an address and a size that hold until the guest is called again."""
+    """Reach into a memory of a guest, where it lies now; addresses are signed and wrap at its width."""
 
-    __slots__ = ("_gate", "_kept", "_memory")
+    __slots__ = ("_gate", "_kept", "_mask", "_memory")
 
-    def __init__(self, gate: Gate, memory: wasmtime.Memory) -> None:
+    def __init__(self, gate: Gate, memory: wasmtime.Memory, *, wide: bool) -> None:
         self._gate = gate
         self._kept = memory
         self._memory = ctypes.addressof(memory._memory)
+        self._mask = (1 << 64) - 1 if wide else (1 << 32) - 1
 
-    def __call__(self) -> tuple[int, int]:
-        """Return address and size in bytes."""
+    def write(self, address: int, content: bytes) -> None:
+        """Write bytes; GuestError outside of the memory."""
+        start, size = self._bounds()
+        address &= self._mask
+        if address + len(content) > size:
+            raise out_of_bounds(address, len(content))
+        ctypes.memmove(start + address, content, len(content))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes; GuestError outside of the memory."""
+        start, most = self._bounds()
+        address &= self._mask
+        if address + size > most:
+            raise out_of_bounds(address, size)
+        return ctypes.string_at(start + address, size)
+
+    def text(self, address: int) -> bytes | None:
+        """Return the bytes up to the next NUL; None where there is none."""
+        start, size = self._bounds()
+        first = start + (address & self._mask)
+        left = start + size - first
+        end = _find(first, 0, left) if left > 0 else None
+        return None if end is None else ctypes.string_at(first, end - first)
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return address and size in bytes, which hold until the guest is called again."""
         context = self._gate.context
         if context is None:
             raise ValueError(_CLOSED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ from procession_wasm.linking import Links
 from procession_wasm.memory import LinearMemory
 from procession_wasm.natives import CAPTURED, STREAMS
 from procession_wasm.options import WASM_PAGE
-from procession_wasm.shims import LEDGER_LANES
+from procession_wasm.shims import LEDGER_LANES, WRITTEN
 from procession_wasm.watches import Allowance
 
 Extern: TypeAlias = (
@@ -39,6 +39,7 @@ _OWN_FUEL = 1_000_000  # for what is not the guest's doing
 _BITS = (1 << 64) - 1
 _NARROW_PAGES = 65536  # the most that 32-bit addresses reach
 _PLAIN = FunctionType((), ())
+_NOTHING = bytes(8)  # sizes of two streams that nobody wrote to
 _BY_THE_HOST = 2  # of a growth that failed
 
 
@@ -57,7 +58,7 @@ class Instance:
         self._gate.fuel = _OWN_FUEL  # the engine takes some to link
         self._guest = Guest()
         self._crossing = Crossing(self._gate.store, self._guest)
-        self._crossing.watch()
+        self._crossing.watch(image.watch.keep_ticking)
         self._entries: dict[str, Entry] = {}
         try:
             self._front, self._exports, self._back = self._linked(memory_limit)
@@ -69,14 +70,14 @@ class Instance:
             raise fault from None
         self._begin = self._made(self._front, "begin", ("i64", "f64"), ())
         self._grown = self._made(self._front, "grown", (), ("i32",))
-        self._written = self._made(self._front, "written", (), ("i32", "i32")) if links.finish else None
+        self._streams = self._window(self._front, "streams", wide=False) if links.finish else None
         lanes = ("i64",) * sum(LEDGER_LANES.get(kind, 1) for _, kind in image.shape.mutable_globals())
         self._read_globals = self._made(self._back, "read", (), lanes)
         self._write_globals = self._made(self._back, "write", lanes, ())
         if image.memory is not None:
             memory = self._exports[f"{RESERVED}memory"]
             assert isinstance(memory, wasmtime.Memory)
-            self.window = self._gate.memory(memory)
+            self.window = self._window(self._exports, f"{RESERVED}memory", wide=image.memory.wide)
             self.memory = LinearMemory(self._gate.store, memory, limits=image.memory, limit=memory_limit)
             self._guest.memory = self.memory
 
@@ -98,9 +99,11 @@ class Instance:
     @property
     def state(self) -> Message:
         """Return the state of the slot as imports left it, with what the guest has written."""
-        state, finish = self._guest.state, self._links.finish
-        streams = self._streams() if finish is not None else {}
-        return finish(state, streams) if finish is not None and streams else state
+        state, finish, streams = self._guest.state, self._links.finish, self._streams
+        if finish is None or streams is None:
+            return state
+        sizes = streams.read(WRITTEN, len(_NOTHING))
+        return state if sizes == _NOTHING else finish(state, _pieces(streams, sizes))
 
     @property
     def fuel(self) -> int:
@@ -182,17 +185,10 @@ class Instance:
         self._entries[name] = self._gate.function(function, kind)
         return self._entries[name]
 
-    def _streams(self) -> dict[int, bytes]:
-        assert self._written is not None
-        self._gate.fuel = _OWN_FUEL
-        sizes = self._written()
-        if not any(sizes):
-            return {}
-        memory = self._front["streams"]
+    def _window(self, exports: Exports, name: str, *, wide: bool) -> Window:
+        memory = exports[name]
         assert isinstance(memory, wasmtime.Memory)
-        address, _ = self._gate.memory(memory)()
-        pieces = zip(STREAMS, sizes, strict=True)
-        return {one: ctypes.string_at(address + (one - 1) * CAPTURED, size) for one, size in pieces if size}
+        return self._gate.memory(memory, wide=wide)
 
     def _fault(self, stopped: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestError | ComputeError | None:
         self._gate.fuel = _OWN_FUEL
@@ -201,3 +197,8 @@ class Instance:
             return ComputeError("this host has no memory left for a guest", kind="host-memory")
         refused = bool(grown) or (self.memory is not None and self.memory.growth_refused)
         return fault_of(stopped, growth_refused=refused)
+
+
+def _pieces(streams: Window, sizes: bytes) -> dict[int, bytes]:
+    pieces = zip(STREAMS, struct.unpack("<2I", sizes), strict=True)
+    return {one: streams.read((one - 1) * CAPTURED, size) for one, size in pieces if size}

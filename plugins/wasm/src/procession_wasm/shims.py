@@ -43,7 +43,8 @@ _AS_BITS = {
 _BEGIN = """(func (export "begin") (param i64 f64)
   (global.set $nanoseconds (local.get 0)) (global.set $milliseconds (local.get 1))
   (global.set $growth (i32.const 0)) {streams})"""
-_CELLS = 2 * CAPTURED  # how much of each stream is kept stands behind both, by the number of the stream
+_CELLS = 2 * CAPTURED  # behind both streams stands how much of each is kept, by its number
+WRITTEN = _CELLS + 4  # where that is in "streams": two unsigned numbers of 4 bytes
 _EMPTIED = " ".join(f"(i32.store offset={_CELLS + 4 * one} (i32.const 0) (i32.const 0))" for one in STREAMS)
 _STREAMS = f"""(memory (export "streams") {_CELLS // WASM_PAGE + 1} {_CELLS // WASM_PAGE + 1})
 (func $kept (param i32) (result i32) (i32.load offset={_CELLS} (i32.shl (local.get 0) (i32.const 2))))
@@ -56,8 +57,7 @@ _STREAMS = f"""(memory (export "streams") {_CELLS // WASM_PAGE + 1} {_CELLS // W
 (func (export "keep_byte") (param i32 i32)
   (i32.store8 (call $to (local.get 0)) (local.get 1)) (call $add (local.get 0) (i32.const 1)))
 (func (export "left") (param i32) (result i64)
-  (i64.extend_i32_u (i32.sub (i32.const {CAPTURED}) (call $kept (local.get 0)))))
-(func (export "written") (result i32 i32) (call $kept (i32.const 1)) (call $kept (i32.const 2)))"""
+  (i64.extend_i32_u (i32.sub (i32.const {CAPTURED}) (call $kept (local.get 0)))))"""
 _OF_BITS = {
     "i32": "(i32.wrap_i64 {})",
     "i64": "{}",

@@ -18,7 +18,7 @@ from procession_wasm.instance import Instance
 from procession_wasm.linking import Links, links_of
 from procession_wasm.options import WASM_PAGE, WasmOptions
 from procession_wasm.parts import NO_ROOT, UNBOOTED, contents_of
-from procession_wasm.texts import call_with_texts
+from procession_wasm.texts import call_with_texts, ways_of
 from procession_wasm.trail import Answer, Step, Trail
 from procession_wasm.watches import Allowance
 
@@ -45,8 +45,12 @@ class WasmStage:
         self._options = options
         self._binding = binding
         self._image = image
-        self._place = ("results", *(part for part in binding.output_prefix.split("/") if part))
+        self._place = tuple([part for part in binding.output_prefix.split("/") if part])
+        self._well = Message(
+            _below(self._place, {"type": "ok"})
+        )  # results of a call with texts, where they are the first
         self._choices = choices_of(image.shape, options)
+        self._ways = {pointer: ways_of(image.shape, pointer) for pointer in set(self._choices.texts.values())}
         self._links: Links | None = None
         self._instance: Instance | None = None
         self._trail: Trail | None = None  # there while the guest is started
@@ -139,7 +143,9 @@ class WasmStage:
 
     def _made(self, instance: Instance, call: Call, state: Message, assignment: Assignment) -> Answer:
         def made() -> Answer:
-            return call_with_texts(instance, call) if call.texts else instance.call(call.function, *call.parameters)
+            if call.texts:
+                return call_with_texts(instance, call, self._ways[call.kind.results[0]])
+            return instance.call(call.function, *call.parameters)
 
         return self._run(instance, made, state, assignment)
 
@@ -156,10 +162,10 @@ class WasmStage:
             instance.leave()
 
     def _answered(self, instance: Instance, rows: Mapping[str, object]) -> Message:
-        written: dict[str, object] = {"type": "ok", **rows}
-        for part in reversed(self._place):
-            written = {part: written}
-        return _after_call(instance.state).with_private(CALL, None).set(written)
+        state = _after_call(instance.state).with_private(CALL, None)
+        if not rows and not state.get("results", EMPTY):
+            return state.with_rows({"results": self._well})
+        return state.set(_below(("results", *self._place), {"type": "ok", **rows}))
 
     def _standing(self) -> Instance:
         """Return the instance at the end of the trail, where the guest stands."""
@@ -240,6 +246,12 @@ def _devices(stack: Iterable[Any]) -> Iterator[str]:
         device, table = entry_of(entry)
         yield device
         yield from _devices(table.get("device-stack", ()))
+
+
+def _below(place: Iterable[str], rows: Mapping[str, object]) -> Mapping[str, object]:
+    for part in reversed(tuple(place)):
+        rows = {part: rows}
+    return rows
 
 
 def _after_call(state: Message) -> Message:

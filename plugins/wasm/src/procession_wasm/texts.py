@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from procession.roles import FunctionType
+from procession_wasm.binary import Shape
 from procession_wasm.calls import Call
 from procession_wasm.faults import GuestError
 from procession_wasm.instance import Instance
@@ -17,57 +20,76 @@ STACK_ALLOC = ("_emscripten_stack_alloc", "stackAlloc")
 ALIGNMENT = 16  # of what the stack gives
 
 
-def call_with_texts(instance: Instance, call: Call) -> bytes:
+@attrs.frozen
+class Stack:
+    """Name the functions of a guest's own stack."""
+
+    save: str
+    allocate: str
+    restore: str
+
+
+@attrs.frozen
+class Ways:
+    """Hold how texts get into a guest's memory: from its heap, where it gives and takes back, or on its stack."""
+
+    allocates: bool
+    frees: bool
+    stack: Stack | None
+
+
+def ways_of(shape: Shape, pointer: str) -> Ways:
+    """Return how texts get into the memory of a guest with pointers of a type."""
+    gives, takes = FunctionType((pointer,), (pointer,)), FunctionType((pointer,), ())
+    tells = FunctionType((), (pointer,))
+    save, allocate, restore = (first_of(shape, names) for names in (SAVE, STACK_ALLOC, RESTORE))
+    wanted = {STACK_FREE: tells, save: tells, allocate: gives, restore: takes}
+    has_stack = all(shape.function(name) == kind for name, kind in wanted.items())
+    return Ways(
+        allocates=shape.function(MALLOC) == gives,
+        frees=shape.function(FREE) == takes,
+        stack=Stack(save, allocate, restore) if has_stack else None,
+    )
+
+
+def call_with_texts(instance: Instance, call: Call, ways: Ways) -> bytes:
     """Call a function with texts as pointers and return the text it points to.
 
     They lie in memory from the guest's ``malloc`` and are freed after. A guest that cannot free takes
     them on its stack, where half of what is left of it is enough: it would lose them at every call.
     """
     texts = [_terminated(text) for text in call.texts]
-    shape, (pointer,) = instance.image.shape, call.kind.results
-    allocates = shape.function(MALLOC) == FunctionType((pointer,), (pointer,))
-    frees = shape.function(FREE) == FunctionType((pointer,), ())
-    if not (allocates and frees) and _stack_holds(instance, pointer, sum(len(text) + ALIGNMENT for text in texts)):
-        return _on_stack(instance, call, texts)
-    if not allocates:
+    if not (ways.allocates and ways.frees) and ways.stack is not None and _holds(instance, texts):
+        return _on_stack(instance, call, texts, ways.stack)
+    if not ways.allocates:
         raise GuestError("refused", "the image exports neither malloc nor a stack that takes the parameters")
     addresses = _allocated(instance, MALLOC, texts)
     reply = _reply(instance, call, addresses)
-    for address in addresses if frees else ():
+    for address in addresses if ways.frees else ():
         instance.call(FREE, address)
     return reply
 
 
-def _on_stack(instance: Instance, call: Call, texts: Sequence[bytes]) -> bytes:
-    shape = instance.image.shape
-    saved = instance.call(first_of(shape, SAVE))
-    reply = _reply(instance, call, _allocated(instance, first_of(shape, STACK_ALLOC), texts))
-    instance.call(first_of(shape, RESTORE), *saved)
+def _on_stack(instance: Instance, call: Call, texts: Sequence[bytes], stack: Stack) -> bytes:
+    saved = instance.call(stack.save)
+    reply = _reply(instance, call, _allocated(instance, stack.allocate, texts))
+    instance.call(stack.restore, *saved)
     return reply
 
 
-def _stack_holds(instance: Instance, pointer: str, size: int) -> bool:
-    shape = instance.image.shape
-    wanted = {
-        STACK_FREE: FunctionType((), (pointer,)),
-        first_of(shape, SAVE): FunctionType((), (pointer,)),
-        first_of(shape, RESTORE): FunctionType((pointer,), ()),
-        first_of(shape, STACK_ALLOC): FunctionType((pointer,), (pointer,)),
-    }
-    if any(shape.function(name) != kind for name, kind in wanted.items()):
-        return False
+def _holds(instance: Instance, texts: Sequence[bytes]) -> bool:
     (free,) = instance.call(STACK_FREE)
-    return bool(size <= free // 2)
+    return bool(sum([len(text) + ALIGNMENT for text in texts]) <= free // 2)
 
 
 def _allocated(instance: Instance, allocator: str, texts: Sequence[bytes]) -> list[int | float]:
     addresses: list[int | float] = []
-    assert instance.memory is not None
+    assert instance.window is not None
     for text in texts:
         (address,) = instance.call(allocator, len(text))
         if address == 0:
             raise GuestError("memory-limit", f"the guest has no {len(text)} bytes left for its parameters")
-        instance.memory.write(int(address), text)
+        instance.window.write(address, text)
         addresses.append(address)
     return addresses
 
@@ -76,8 +98,11 @@ def _reply(instance: Instance, call: Call, addresses: Sequence[int | float]) -> 
     pointers = iter(addresses)
     parameters = [next(pointers) if isinstance(given, str | bytes) else given for given in call.parameters]
     (address,) = instance.call(call.function, *parameters)
-    assert instance.memory is not None
-    return instance.memory.text(int(address))
+    assert instance.window is not None
+    found = instance.window.text(address)
+    if found is None:
+        raise GuestError("guest", "the guest answered with a pointer to no NUL-terminated text")
+    return found
 
 
 def _terminated(parameter: str | bytes) -> bytes:

@@ -27,7 +27,7 @@ from procession_wasm.mirror import Mirror
 from procession_wasm.parts import Contents
 
 MOST_SLOTS = 16  # between two copies
-MOST_COST = 50_000_000  # of all calls since a copy, in fuel and bytes: some hundredths of a second
+MOST_COST = 150_000_000  # of all calls since a copy, in fuel and bytes: some hundredths of a second
 
 Answer = bytes | tuple[int | float, ...]
 
@@ -44,8 +44,7 @@ class Step:
     @property
     def size(self) -> int:
         """Return the bytes that are kept of it."""
-        texts = sum([len(given) for given in self.call.parameters if isinstance(given, str | bytes)])
-        return texts + len(self.answer)
+        return sum(map(len, self.call.texts)) + len(self.answer)
 
     def check(self, answer: Answer, fuel: int) -> None:
         """Raise ComputeError (kind ``replay``) where the same call came to something else."""

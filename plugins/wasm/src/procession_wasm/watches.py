@@ -10,9 +10,9 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
@@ -55,7 +55,6 @@ class Watch:
         self.engine = engine
         self._changed = threading.Condition()
         self._users = 0
-        self._running = 0
         self._used = False  # since the last tick
         self._ticker: threading.Thread | None = None
         self._beside: ThreadPoolExecutor | None = None
@@ -82,8 +81,8 @@ class Watch:
     def run(self, work: Callable[[], T], allowance: Allowance) -> T:
         """Return what work returns; whatever ends the wait for it stops the guest first."""
         if threading.current_thread() is not threading.main_thread():
-            with self._ticking():
-                return work()
+            self.keep_ticking()
+            return work()
         with self._changed:
             self._beside = self._beside or ThreadPoolExecutor(1, thread_name_prefix="procession-guest")
             running = self._beside.submit(self.run, work, allowance)
@@ -97,19 +96,13 @@ class Watch:
             raise
         return running.result()
 
-    @contextmanager
-    def _ticking(self) -> Iterator[None]:
+    def keep_ticking(self) -> None:
+        """Tick for a second more at least; a guest that runs asks for it again at every tick."""
         with self._changed:
-            self._running += 1
             self._used = True
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="procession-ticker", daemon=True)
                 self._ticker.start()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
 
     def _tick(self) -> None:
         idle = 0
@@ -117,7 +110,7 @@ class Watch:
             while self._ticker is threading.current_thread():
                 self._changed.wait(TICK)
                 self.engine.increment_epoch()
-                idle = 0 if self._running or self._used else idle + 1
+                idle = 0 if self._used else idle + 1
                 self._used = False
                 if idle == IDLE_TICKS and self._ticker is threading.current_thread():
                     self._ticker = None

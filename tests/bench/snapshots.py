@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
-from ours import aos_file
 
+from bench.guests import IMAGES, Image, aos_file
 from procession import Kernel, Process
 from procession.executors import restored
 from procession.results import Record
@@ -34,80 +34,80 @@ CODES = (
 BEFORE = 40  # messages before anything is measured
 
 
-def cold_start(folder: Path, scale: float) -> float:
+def cold_start(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """A stored AOS process, its image compiled, in a new kernel of a warm program: milliseconds to its next slot."""
-    _stored(folder)
-    return min(_started(folder) for _ in range(max(int(5 * scale), 2)))
+    _stored(folder, image)
+    return min(_started(folder, image) for _ in range(max(int(5 * scale), 2)))
 
 
-def restore(folder: Path, scale: float) -> float:
+def restore(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """A stored point read, checked and made a guest, its image compiled: milliseconds."""
-    _stored(folder)
-    with _opened(folder, every=1_000_000) as process:
+    _stored(folder, image)
+    with _opened(folder, image, every=1_000_000) as process:
         return min(_restored(process)[0] for _ in range(max(int(20 * scale), 3)))
 
 
-def bare_restore(folder: Path, scale: float) -> float:
+def bare_restore(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """The frames of the same point decompressed as they are, and its pages copied into a memory: milliseconds."""
-    _stored(folder)
-    with _opened(folder, every=1_000_000) as process:
+    _stored(folder, image)
+    with _opened(folder, image, every=1_000_000) as process:
         bare = _bare(process, _restored(process)[1])
     return min(bare() for _ in range(max(int(20 * scale), 3)))
 
 
-def delta_bytes(folder: Path, scale: float) -> float:
+def delta_bytes(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """A snapshot a slot: bytes of one that leans on another, median."""
-    return _median([size for size, _, _ in _taken(folder, scale)])
+    return _median([size for size, _, _ in _taken(folder, scale, image)])
 
 
-def delta_time(folder: Path, scale: float) -> float:
+def delta_time(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """A snapshot a slot that leans on another: milliseconds of one, taken and packed, median."""
-    return _median([taken + packed for _, taken, packed in _taken(folder, scale)]) * 1e3
+    return _median([taken + packed for _, taken, packed in _taken(folder, scale, image)]) * 1e3
 
 
-def delta_time_taken(folder: Path, scale: float) -> float:
+def delta_time_taken(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """The part of the same that reads and hashes the guest's memory: milliseconds, median."""
-    return _median([taken for _, taken, _ in _taken(folder, scale)]) * 1e3
+    return _median([taken for _, taken, _ in _taken(folder, scale, image)]) * 1e3
 
 
-def bytes_a_slot(folder: Path, scale: float) -> float:
+def bytes_a_slot(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
     """A snapshot a slot: bytes of all blobs, whole ones too, a slot."""
     count = max(int(60 * scale), 20)
     packed: list[tuple[float, Point]] = []
-    with _opened(folder, every=1) as process:
-        _evaluate(process, BEFORE)
+    with _opened(folder, image, every=1) as process:
+        _evaluate(process, image, BEFORE)
         with _timed(ZstdSnapshotter, "pack", packed):
-            _evaluate(process, count)
+            _evaluate(process, image, count)
     return sum(len(point.content) for _, point in packed) / len(packed)
 
 
-def _taken(folder: Path, scale: float) -> list[tuple[int, float, float]]:
+def _taken(folder: Path, scale: float, image: Image) -> list[tuple[int, float, float]]:
     """Return bytes, seconds to take and seconds to pack of snapshots that lean on others, one a slot."""
     taken: list[tuple[float, Live]] = []
     packed: list[tuple[float, Point]] = []
-    with _opened(folder, every=1) as process:
-        _evaluate(process, BEFORE)
+    with _opened(folder, image, every=1) as process:
+        _evaluate(process, image, BEFORE)
         with _timed(WasmStage, "snapshot", taken), _timed(ZstdSnapshotter, "pack", packed):
-            _evaluate(process, max(int(40 * scale), 10))
+            _evaluate(process, image, max(int(40 * scale), 10))
     rows = zip(taken, packed, strict=True)
     return [(len(point.content), take, pack) for (take, _), (pack, point) in rows if len(point.digests) > 1]
 
 
-def _stored(folder: Path) -> None:
+def _stored(folder: Path, image: Image) -> None:
     """Compute some slots, each with a snapshot, and close; what was stored last leans on another."""
-    with _opened(folder, every=1) as process:
-        _evaluate(process, BEFORE)
+    with _opened(folder, image, every=1) as process:
+        _evaluate(process, image, BEFORE)
 
 
-def _evaluate(process: Process, count: int) -> None:
+def _evaluate(process: Process, image: Image, count: int) -> None:
     for number in range(count):
-        process.compute(process.schedule({"action": "Eval", "data": CODES[number % len(CODES)]}).slot)
+        process.compute(process.schedule(image.evaluating(CODES[number % len(CODES)])).slot)
 
 
 @contextmanager
-def _opened(folder: Path, *, every: int) -> Iterator[Process]:
+def _opened(folder: Path, image: Image, *, every: int) -> Iterator[Process]:
     """Open a kernel of its own for the process, which begins the first time."""
-    file = aos_file(folder)
+    file = aos_file(folder, image)
     file.write_text(file.read_text("utf-8") + f"\n[host.snapshots]\nevery = {every}\nreplay-budget = '1h'\n", "utf-8")
     with Kernel.open(file, data=folder / "data") as kernel:
         yield kernel.spawn()
@@ -131,11 +131,11 @@ def _timed(owner: type, name: str, into: list[Any]) -> Iterator[None]:
         setattr(owner, name, method)
 
 
-def _started(folder: Path) -> float:
+def _started(folder: Path, image: Image) -> float:
     """Return the milliseconds from a stored process, with one message not computed yet, to its state after that."""
-    with _opened(folder, every=1_000_000) as process:  # compiles the image, for the cache of compiled ones
+    with _opened(folder, image, every=1_000_000) as process:  # compiles the image, for the cache of compiled ones
         process.now()
-        slot = process.schedule({"action": "Eval", "data": CODES[0]}).slot
+        slot = process.schedule(image.evaluating(CODES[0])).slot
     begun = time.perf_counter()
     with Kernel.open(folder / "aos.toml", data=folder / "data") as kernel:
         kernel.compute(process.id, slot)
@@ -164,12 +164,12 @@ def _bare(process: Process, record: Record) -> Callable[[], float]:
         frames.append((bytes(frame), old))
         return expand(frame, sizes, old=old)
 
-    reading.expand = noting
+    vars(reading)["expand"] = noting
     try:
         blobs = [services.cache.get_blob(digest) for digest in record.blobs]
         parts = services.snapshotter.unpack(blobs, record.fingerprint).parts
     finally:
-        reading.expand = expand
+        vars(reading)["expand"] = expand
     pages = {number: page for part in parts.values() if isinstance(part, dict) for number, page in part.items()}
 
     def bare() -> float:

@@ -106,9 +106,8 @@ class Pending:
             self._services.watch(hook, **facts)
 
     def _stored(self, assignment: Assignment) -> Record | None:
-        if assignment.slot > self._horizon:
-            return None
-        return read_record(self._services, assignment.process, assignment.slot, assignment)
+        may_be = assignment.slot <= self._horizon
+        return read_record(self._services, assignment.process, assignment.slot, assignment) if may_be else None
 
     def _take(self, state: Message) -> None:
         self._size += len(state.encoded)

@@ -263,14 +263,14 @@ def source_digest(module: str) -> str:
     sources = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file] if file.name else []
     total = sha256()
     for source in sources:
-        content = source.read_bytes()
-        total.update(f"{source.relative_to(file.parent).as_posix()}\0{len(content)}\0".encode() + content)
+        name, content = source.as_posix().removeprefix(f"{file.parent.as_posix()}/"), source.read_bytes()
+        total.update(f"{name}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
 
 
 def _listed(entry: metadata.EntryPoint) -> Origin:
-    dist = entry.dist
-    return Origin(dist.name if dist else "", dist.version if dist else "", entry.name)
+    said_of = entry.dist.metadata if entry.dist else {"Name": "", "Version": ""}
+    return Origin(said_of["Name"], said_of["Version"], entry.name)
 
 
 def _origin_of(plugin: object) -> Origin:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import attrs
@@ -72,6 +73,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known are {', '.join(names)}" if names else "none is known here"
 
 
+@lru_cache(maxsize=4)  # of those who read blobs; a converter takes as long to make as a hundred tables to structure
 def _converter(read_blob: BlobReader) -> cattrs.BaseConverter:
     converter = cattrs.BaseConverter(detailed_validation=True)
     for kind in (str, int, bool):

@@ -138,8 +138,7 @@ class Worker:
     @property
     def snapshot_at(self) -> int:
         """Return the slot that the live state was snapshotted or restored at; -1 for none."""
-        live = self._live
-        return live.snapshot_at if live else -1
+        return self._live.snapshot_at if self._live else -1
 
     def advance(self, slot: int, wanted: Wanted) -> Advanced:
         """Take the live state a batch further towards a slot, and commit it."""

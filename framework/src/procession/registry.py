@@ -260,10 +260,10 @@ def source_digest(module: str) -> str:
     """Return the sha-256, in hex, of the Python sources of an imported module's whole package."""
     package = sys.modules.get(module.partition(".")[0]) or sys.modules.get(module)
     file = Path(getattr(package, "__file__", None) or "")
-    sources = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file] if file.name else []
-    total = sha256()
-    for source in sources:
-        name, content = source.as_posix().removeprefix(f"{file.parent.as_posix()}/"), source.read_bytes()
+    sources = file.parent.rglob("*.py") if file.name == "__init__.py" else [file] if file.name else []
+    total, length = sha256(), len(file.parent.as_posix())
+    for name, source in sorted([(source.as_posix()[length:], source) for source in sources]):
+        content = source.read_bytes()
         total.update(f"{name}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
 

@@ -58,19 +58,26 @@ ASKED: Mapping[str, Any] = {"switches": _SWITCHES, "stack": STACK_BYTES}
 
 @attrs.frozen
 class Image:
-    """Hold a compiled module, what it says about itself, and the watch over its guests."""
+    """Hold a compiled module, what it says about itself, the watch over its guests, and where it is kept."""
 
     id: str
     watch: Watch
     module: wasmtime.Module
     shape: Shape
+    store: Store | None = None
     companions: Companions = attrs.field(
         init=False, eq=False, default=attrs.Factory(lambda image: Companions(image.compiled_beside), takes_self=True)
     )
 
     def compiled_beside(self, text: bytes) -> wasmtime.Module:
-        """Return a module that was generated for the image."""
-        return wasmtime.Module(self.engine, text)
+        """Return a module that was generated for the image, kept where the image is."""
+        kept = kept_image(self.watch, self.id, text, self.store) if self.store else None
+        if kept is not None:
+            return kept.module
+        module = wasmtime.Module(self.engine, text)
+        if self.store is not None:
+            self.store.save(text, Prepared(b"", bytes(module.serialize())))
+        return module
 
     @property
     def engine(self) -> wasmtime.Engine:
@@ -164,7 +171,7 @@ def kept_image(watch: Watch, image_id: str, content: bytes, store: Store) -> Ima
     except wasmtime.WasmtimeError as error:
         store.tell(_reason(error))
         return None
-    return Image(image_id, watch, module, binary.shape_of(prepared.frame))
+    return Image(image_id, watch, module, binary.shape_of(prepared.frame), store)
 
 
 def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | None = None) -> Image:
@@ -185,7 +192,7 @@ def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | No
             artefact = compiler.ask(binary.opened(binary_form, shape))
         if store is not None:
             store.save(content, Prepared.of(binary_form, artefact))
-        return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape)
+        return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape, store)
     except (wasmtime.WasmtimeError, IndexError, KeyError, UnicodeDecodeError) as error:
         what = f"neither a WASM module nor WAT text that this device runs: {_reason(error)}"
         raise bad_image(image_id, what, "give the path of a .wasm or .wat file") from error

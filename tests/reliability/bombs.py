@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import resource
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ from procession.messages import encode
 from procession.roles import Site
 from procession_zstd import ZstdOptions, ZstdSnapshotter, older, reading
 from procession_zstd.cells import size_of
-from procession_zstd.headers import MAGIC
+from procession_zstd.headers import MAGIC, VERSION
 from reliability.disks import clock
 from reliability.zygotes import tell
 
@@ -77,6 +78,16 @@ def snapshot(content: bytes, parts: Iterable[tuple[str, int]], *, size: int | No
     return made + sha256(made).digest()
 
 
+def change(content: bytes, said: int, *, size: int) -> bytes:
+    """Return a blob of today's version with one cell, said to be so large, under a right hash."""
+    frames = [packed(struct.pack("<II", 0, min(said, (1 << 32) - 1))), content]
+    row = {"name": "memory", "plain": False, "changed": 1, "gone": 0}
+    lengths = [len(frame) for frame in frames]
+    header = encode({"fingerprint": FINGERPRINT, "on": b"", "parts": [row], "size": size, "frames": lengths})
+    made = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
+    return made + sha256(made).digest()
+
+
 @attrs.frozen
 class Bomb:
     """Name a snapshot, and the kinds of error that refuse it; none where it is honest and of no more than the cap."""
@@ -95,6 +106,12 @@ def bombs() -> Iterator[Bomb]:
         yield _bomb(f"says {said}, frame says as much, is huge", run_blocks(HUGE), said, said, kinds)
         yield _bomb(f"says {said}, frame says as much, is small", run_blocks(9), said, said, kinds)
         yield _bomb(f"says {said}, frame says nothing, is huge", run_blocks(HUGE), said, None, kinds)
+        blocks = {"is huge": (run_blocks(HUGE), HUGE), "is small": (run_blocks(9), said)}
+        for name, (made, says) in blocks.items():
+            content = frame(made, says=says)
+            yield Bomb(f"a cell of {said}, {name}", lambda c=content, s=said: change(c, s, size=s), kinds)
+            yield Bomb(f"a cell of {said}, {name}, in 9", lambda c=content, s=said: change(c, s, size=9), damaged)
+    yield Bomb("a cell, honest, of the cap", lambda: change(frame(run_blocks(CAP), says=CAP), CAP, size=CAP), ())
     yield _bomb("honest, of the cap", run_blocks(CAP), CAP, CAP, ())
     yield _bomb("honest, one byte more", run_blocks(CAP + 1), CAP + 1, CAP + 1, large)
     yield _bomb("a window of all of it", run_blocks(CAP), CAP, CAP, damaged, window=None)

@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from procession.roles import Part
@@ -28,7 +28,7 @@ def parts_after(
     rows = _rows(header, frames[0], limit)
     cells = {row.name: dict(old_cells(before.get(row.name), plain=row.plain)) for row in rows}
     wanted = [(cells[row.name].get(number, b""), size) for row in rows for number, size in row.sizes.items()]
-    new = _expanded(wanted, frames[1:])
+    new = iter(_expanded(wanted, frames[1:]))
     for row in rows:
         if any(cells[row.name].pop(number, None) is None for number in row.gone):
             raise damaged("cells are gone that were not there")
@@ -48,15 +48,15 @@ def _rows(header: Header, frame: memoryview, limit: int) -> list[Listed]:
     return rows
 
 
-def _expanded(wanted: Sequence[tuple[bytes, int]], frames: Sequence[memoryview]) -> Iterator[bytes]:
-    """Return the new cells; each of ``wanted`` is (old cell, size of the new one)."""
+def _expanded(wanted: Sequence[tuple[bytes, int]], frames: Sequence[memoryview]) -> list[bytes]:
+    """Return the new cells, each frame read to its end; each of ``wanted`` is (old cell, size of the new one)."""
     counts = groups([(len(old), size) for old, size in wanted])
     if len(counts) != len(frames):
         raise damaged("there are not as many frames as the cells need")
     left = iter(wanted)
     groups_of = [list(islice(left, count)) for count in counts]
-    return (
+    return [
         cell
         for group, frame in zip(groups_of, frames, strict=True)
         for cell in expand(frame, [size for _, size in group], old=b"".join([old for old, _ in group]))
-    )
+    ]

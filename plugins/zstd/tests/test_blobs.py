@@ -1,0 +1,183 @@
+"""What zstd@1.0 refuses of blobs that carry a right hash: lists, counts and frames that do not fit each other."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import zstandard
+
+from procession.errors import SnapshotError
+from procession.messages import encode
+from procession.roles import Part, Point, Site
+from procession.testing.fakes import SteppingClock
+from procession_zstd import ZstdOptions, ZstdSnapshotter
+from procession_zstd.headers import MAGIC, VERSION
+from procession_zstd.snapshotter import MOST_BLOBS
+
+FINGERPRINT = "engine one"
+LIMIT = 1 << 20
+PAGE = 4096
+
+
+@pytest.fixture
+def snapshotter(tmp_path: Path) -> ZstdSnapshotter:
+    """Build a snapshotter of at most 1 MiB."""
+    return ZstdSnapshotter(ZstdOptions(limit=LIMIT), Site(tmp_path, False, SteppingClock()))
+
+
+def row(changed: int, gone: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return what a header says of a numbered part."""
+    return {"name": "memory", "plain": False, "changed": changed, "gone": gone, **changes}
+
+
+def forged(numbers: Sequence[int], cells: bytes, *rows: Any, on: bytes = b"", **changes: Any) -> bytes:
+    """Return a blob with a right hash around a list of numbers and one frame of cells."""
+    frames = [frame_of(struct.pack(f"<{len(numbers)}I", *numbers)), *([frame_of(cells)] if cells else [])]
+    said = {"fingerprint": FINGERPRINT, "on": on, "parts": list(rows), "size": len(cells)}
+    header = encode({**said, "frames": [len(frame) for frame in frames], **changes})
+    content = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
+    return content + sha256(content).digest()
+
+
+def frame_of(content: bytes) -> bytes:
+    """Return a zstandard frame."""
+    return zstandard.ZstdCompressor(level=3).compress(content)
+
+
+def test_forged_blobs_are_read_when_they_are_right(snapshotter: ZstdSnapshotter) -> None:
+    """The forger of these tests makes good blobs, too, so that its bad ones are bad for their reason."""
+    whole = forged([3, 4, 2, 1], b"abc", row(2))
+    change = forged([7], b"", row(0, 1), on=sha256(whole).digest(), size=2)
+    assert {"memory": {3: b"ab", 7: b"c"}} == dict(snapshotter.unpack([whole], FINGERPRINT).parts)
+    assert {"memory": {3: b"ab"}} == dict(snapshotter.unpack([whole, change], FINGERPRINT).parts)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: forged([3, 0, 2, 1], b"abc", row(2)),
+        lambda: forged([3, 0xFFFFFFFF, 2, 1], b"abc", row(2)),
+        lambda: forged([3, 4, 2, 2], b"abc", row(2)),
+        lambda: forged([3, 4, 2, 0], b"abc", row(2)),
+        lambda: forged([3, 4, 2], b"abc", row(2)),
+        lambda: forged([3, 4, 2, 1, 1], b"abc", row(2)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=2),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=4),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=-1),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), on=bytes(32)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[1]),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[]),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[-1, 1]),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), more=1),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2, more=1)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), "text"),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2, plain=1)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2, plain=True)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), row(0)),
+        lambda: forged([3, 4, 2, 1], b"", row(2), size=3),
+        lambda: forged([3, 3], b"abc", row(1, -1), row(0, 1, name="z")),
+        lambda: forged([3, 3, 5], b"abc", row(1, 1)),
+        lambda: forged([], b"abc"),
+    ],
+)
+def test_lists_and_frames_must_agree(snapshotter: ZstdSnapshotter, make: Callable[[], bytes]) -> None:
+    """A blob whose numbers, sizes, counts or frames do not fit each other is damaged, whatever its hash."""
+    with pytest.raises(SnapshotError) as refused:
+        snapshotter.unpack([make()], FINGERPRINT)
+    assert "damaged-snapshot" == refused.value.kind
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=LIMIT + 1),
+        lambda: forged([], b"", row(1 << 40), size=LIMIT),
+        lambda: forged([], b"", row(0, 1 << 40), size=LIMIT),
+    ],
+    ids=["cells", "numbers", "gone"],
+)
+def test_what_a_blob_promises_is_bounded(snapshotter: ZstdSnapshotter, make: Callable[[], bytes]) -> None:
+    """More bytes than the limit, or numbers for more cells than that could be, are refused before memory is taken."""
+    content = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(SnapshotError) as refused:
+            snapshotter.unpack([content], FINGERPRINT)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "too-large" == refused.value.kind
+    assert peak < LIMIT
+
+
+def points(snapshotter: ZstdSnapshotter, count: int) -> list[Point]:
+    """Return points of which each changes a few bytes of a few pages."""
+    dice = Random(5)
+    held: dict[int, bytes] = {number: dice.randbytes(PAGE) for number in range(0, 60, 3)}
+    made: list[Point] = []
+    for _ in range(count):
+        held = dict(held)
+        for number in dice.sample(sorted(held), 2):
+            place = dice.randrange(PAGE)
+            held[number] = held[number][:place] + b"!" + held[number][place + 1 :]
+        parts: dict[str, Part] = {"memory": held, "globals": dice.randbytes(9)}
+        made.append(snapshotter.pack(parts, FINGERPRINT, made[-1] if made else None))
+    return made
+
+
+def test_a_change_costs_what_changed(snapshotter: ZstdSnapshotter) -> None:
+    """A few bytes of pages that do not compress make a blob of less than a tenth of a page."""
+    made = points(snapshotter, 4)
+    assert made[0].sizes[0] > 20 * PAGE
+    assert all(size < PAGE // 4 for size in made[-1].sizes[1:])
+
+
+def test_a_whole_one_comes_again(snapshotter: ZstdSnapshotter) -> None:
+    """A point has at most so many blobs, or as many as are together no larger than the whole one."""
+    assert MOST_BLOBS == max(len(point.digests) for point in points(snapshotter, 40))
+    dice, before, lengths = Random(6), None, []
+    for _ in range(8):  # of noise, where a change is no smaller than the whole
+        parts = {"memory": {number: dice.randbytes(PAGE) for number in range(20)}}
+        before = snapshotter.pack(parts, FINGERPRINT, before)
+        lengths.append(len(before.digests))
+    assert [1, 2] * 4 == lengths
+
+
+def test_more_blobs_than_there_may_be_are_refused(snapshotter: ZstdSnapshotter) -> None:
+    """What a restart has to read is bounded."""
+    blob = forged([3, 3], b"abc", row(1))
+    with pytest.raises(SnapshotError, match="17 blobs"):
+        snapshotter.unpack([blob] * (MOST_BLOBS + 1), FINGERPRINT)
+
+
+def test_every_flipped_byte_of_a_change_is_found(snapshotter: ZstdSnapshotter) -> None:
+    """A point with one other byte in any of its blobs is refused."""
+    blobs = [point.content for point in points(snapshotter, 3)]
+    assert len(blobs) == len(points(snapshotter, 3)[-1].digests)
+    dice = Random(7)
+    for _ in range(300):
+        which = dice.randrange(3)
+        place = dice.randrange(len(blobs[which]))
+        changed = bytearray(blobs[which])
+        changed[place] ^= 1 << dice.randrange(8)
+        with pytest.raises(SnapshotError):
+            snapshotter.unpack([*blobs[:which], bytes(changed), *blobs[which + 1 :]], FINGERPRINT)
+
+
+def test_large_parts_come_back(tmp_path: Path) -> None:
+    """Parts of more bytes than are compressed together, plain or of large cells, come back whole and changed."""
+    packer = ZstdSnapshotter(ZstdOptions(), Site(tmp_path, False, SteppingClock()))
+    dice = Random(8)
+    plain, cell = dice.randbytes(1 << 20) * 20, dice.randbytes(9 << 20)
+    first = packer.pack({"plain": plain, "cells": {5: cell, 6: b"small"}}, FINGERPRINT)
+    parts = {"plain": plain[:-7] + b"changed", "cells": {5: b"x" + cell, 6: b"small"}}
+    second = packer.pack(parts, FINGERPRINT, first)
+    assert len(second.content) < len(first.content)
+    assert parts == dict(packer.unpack([first.content, second.content], FINGERPRINT).parts)

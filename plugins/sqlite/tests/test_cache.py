@@ -26,7 +26,7 @@ from procession.testing.records import OTHER, PROCESS, batch, digest, large_blob
 from procession_sqlite import CacheOptions, SqliteCache
 from procession_sqlite.newest import DOWN, POINTS_DOWN
 from procession_sqlite.records import SLOTS, record_of, seal_of
-from procession_sqlite.writes import _LEANING, _OLD_POINTS, _USED
+from procession_sqlite.writes import _OLD_POINTS
 
 Open = Callable[..., SqliteCache]
 
@@ -223,27 +223,48 @@ def test_foreign_database_is_refused_untouched(open_cache: Open, tmp_path: Path,
 def test_newer_schema_is_refused(open_cache: Open, raw: apsw.Connection) -> None:
     """A file of a newer version is refused with what to do."""
     open_cache().close()
-    raw.pragma("user_version", 3)
+    raw.pragma("user_version", 4)
     with pytest.raises(CacheError, match="install") as refused:
         open_cache()
     assert "newer-schema" == refused.value.kind
 
 
-def test_file_of_version_1_is_taken_over(open_cache: Open, raw: apsw.Connection) -> None:
-    """A file with an index of messages is read as it is, and loses that index when it is written to."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_file_of_an_earlier_version_is_taken_over(open_cache: Open, raw: apsw.Connection, version: int) -> None:
+    """A file with more indexes is read as it is, and loses what is not needed when it is written to."""
     first = open_cache()
-    first.put(batch(record(1), record(2)))
+    pure = [record(slot, snapshot=digest(b"pure"), live_root=b"") for slot in (1, 2)]
+    first.put(batch(*pure, record(3), blobs=[b"pure"]))
     first.close()
-    raw.execute("".join(f"CREATE TABLE names{tier} (name BLOB PRIMARY KEY, place INTEGER);" for tier in range(3)))
-    raw.pragma("user_version", 1)
-    assert record(2) == open_cache(read_only=True).get(PROCESS, 2)
+    raw.execute("DROP INDEX points; CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL")
+    raw.execute("CREATE INDEX uses ON records (snapshot) WHERE snapshot IS NOT NULL")
+    for tier in range(3) if version == 1 else ():
+        raw.execute(f"CREATE TABLE names{tier} (name BLOB PRIMARY KEY, place INTEGER)")
+    raw.pragma("user_version", version)
+    assert record(3) == open_cache(read_only=True).get(PROCESS, 3)
     second = open_cache()
-    second.put(batch(record(3)))
-    assert [record(slot) for slot in (1, 2, 3)] == [second.get(PROCESS, slot) for slot in (1, 2, 3)]
-    assert (0, 2) == (
-        raw.execute("SELECT count(*) FROM sqlite_schema WHERE name GLOB 'names*'").get,
-        raw.pragma("user_version"),
-    )
+    second.put(batch(record(4)))
+    assert [*pure, record(3), record(4)] == [second.get(PROCESS, slot) for slot in (1, 2, 3, 4)]
+    assert pure[1] == second.latest(PROCESS, None, with_snapshot=True)
+    left = raw.execute("SELECT name FROM sqlite_schema WHERE name GLOB 'names*' OR name = 'uses'").fetchall()
+    assert (3, []) == (raw.pragma("user_version"), left)
+
+
+def test_points_of_both_kinds_are_found(open_cache: Open) -> None:
+    """The newest point is the newest of those with a live part and those without, however they are mixed."""
+    cache = open_cache()
+    dice = Random(3)
+    model: list[int] = []
+    for slot in range(200):
+        kind = dice.choice(["no", "no", "no", "live", "pure"])
+        cache.put(
+            batch(
+                record(slot, snapshot=None if kind == "no" else digest(b"x"), live_root=b"" if kind == "pure" else b"r")
+            )
+        )
+        model.append(slot if kind != "no" else model[-1] if model else -1)
+    found = [cache.latest(PROCESS, slot, with_snapshot=True) for slot in range(200)]
+    assert model == [-1 if item is None else item.slot for item in found]
 
 
 def test_locked_file_is_refused_at_once(open_cache: Open, raw: apsw.Connection) -> None:
@@ -450,10 +471,7 @@ def test_disk_trouble_is_a_cache_error(open_cache: Open, tmp_path: Path) -> None
     [
         (DOWN, (0, SLOTS), "INTEGER PRIMARY KEY"),
         (POINTS_DOWN, (0, SLOTS), "INDEX points"),
-        (_OLD_POINTS, (0, SLOTS, 1), "INDEX points"),
-        (_USED, (b"x",), "INDEX uses"),
-        (_LEANING, (b"x", b"y"), "INDEX uses"),
-        (_LEANING, (b"x", b"y"), "INDEX sqlite_autoindex_snapshots_1"),
+        (_OLD_POINTS, (0, SLOTS, 1), "INTEGER PRIMARY KEY"),
     ],
 )
 def test_newest_is_found_by_index(

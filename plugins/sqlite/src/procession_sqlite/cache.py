@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
 from typing import Concatenate, ParamSpec, TypeVar
@@ -186,13 +185,11 @@ class SqliteCache:
         self._readers.close()
         self._close_writes()
 
-    @contextmanager
-    def _writing(self) -> Iterator[Writes]:
+    def _writing(self) -> Writes:
         if self._writes is None:
             remedy = "close what writes to it and open it for writing"
             raise CacheError("opened read only", where=str(self._path), remedy=remedy, kind="read-only")
-        with self._writes.held():
-            yield self._writes
+        return self._writes
 
     def _renew(self, used: Readers) -> None:
         """Begin anew; who still reads the old file ends first, and lets go of it then."""

@@ -19,7 +19,7 @@ from procession.folders import NO_ROOM, sync_folder
 from procession_sqlite.tiers import TIERS, Tiers
 
 APPLICATION = 0x50724361  # "PrCa", in the file's header
-SCHEMA_VERSION = 2  # 1 had an index of messages
+SCHEMA_VERSION = 3  # 1 had an index of messages; 2 indexed every snapshot, and its use
 PATIENCE = 0.1  # seconds for another program to let go of the file
 CHECKPOINT_PAGES = 4_000  # of the write-ahead log: 16 MiB
 IDLE_READERS = 8  # connections that wait for the next read
@@ -32,13 +32,15 @@ _SCHEMA = (
     "CREATE TABLE records (place INTEGER PRIMARY KEY, message_id TEXT NOT NULL, chain BLOB NOT NULL,"
     " state BLOB NOT NULL, state_digest BLOB NOT NULL, complete INTEGER NOT NULL, fingerprint INTEGER NOT NULL,"
     " live_root BLOB NOT NULL, snapshot INTEGER, seal BLOB NOT NULL);"
-    "CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL;"
-    "CREATE INDEX uses ON records (snapshot) WHERE snapshot IS NOT NULL;"
     "CREATE TABLE blobs (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
 ) + Tiers("digests").schema
-_FROM_1 = "".join(f"DROP TABLE names{tier};" for tier in TIERS)
+_POINTS = "CREATE INDEX points ON records (place) WHERE snapshot IS NOT NULL AND live_root <> x'';"
+_EARLIER = {
+    1: "".join(f"DROP TABLE names{tier};" for tier in TIERS) + "DROP INDEX points; DROP INDEX uses;",
+    2: "DROP INDEX points; DROP INDEX uses;",
+}
 
-_RECURRING = ("processes", "fingerprints", "snapshots")
+RECURRING = ("processes", "fingerprints", "snapshots")  # tables of values that rows hold keys of
 _CORRUPT = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)  # the last: a schema that is not what we wrote
 _log = logging.getLogger("procession.sqlite")
 
@@ -201,9 +203,8 @@ def _opened(path: Path, synchronous: int) -> apsw.Connection:
         else:
             db.execute(_SCHEMA)
             db.pragma("application_id", APPLICATION)
-        if version == 1:
-            db.execute(_FROM_1)
         if version != SCHEMA_VERSION:
+            db.execute(_EARLIER.get(version, "") + _POINTS)
             db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
     return db
@@ -228,7 +229,7 @@ def _check_keys(db: apsw.Connection) -> None:
 
     No seal covers these tables, and a damaged row of theirs fails every record that refers to it, for good.
     """
-    for table in _RECURRING:
+    for table in RECURRING:
         found = db.execute(f"PRAGMA integrity_check({table})").fetchall()
         if found != [("ok",)]:
             raise apsw.CorruptError(f"{table}: {found[0][0]}")

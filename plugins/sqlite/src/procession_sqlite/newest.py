@@ -21,9 +21,13 @@ from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, record_of
 from procession_sqlite.runs import Runs
 
 DOWN = f"SELECT {COLUMNS} FROM records WHERE place BETWEEN ? AND ? ORDER BY place DESC LIMIT 1"
-POINTS_DOWN = (
-    f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
-    " ORDER BY place DESC LIMIT 1"
+_LIVE_POINT = (
+    "SELECT max(place) FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND live_root <> x''"
+    " AND place BETWEEN ?1 AND ?2"
+)
+POINTS_DOWN = (  # those without a live part are in no index: they are met at once, or after what is replayed anyway
+    f"SELECT {COLUMNS} FROM records NOT INDEXED WHERE snapshot IS NOT NULL"
+    f" AND place BETWEEN coalesce(({_LIVE_POINT}), ?1) AND ?2 ORDER BY place DESC LIMIT 1"
 )
 _log = logging.getLogger("procession.sqlite")
 

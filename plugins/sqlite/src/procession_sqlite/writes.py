@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import attrs
 
 from procession.errors import CacheError
 from procession.results import DIGEST, Record
-from procession_sqlite.files import closed, open_writing, translated
+from procession_sqlite.files import RECURRING, cache_error, closed, open_writing, translated
 from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, record_of, seal_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 
-LAST = b"\xff" * 4096  # no list of blobs behind others is after it
 KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
 
 _RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -24,18 +25,20 @@ _BLOB = (
     "INSERT INTO blobs VALUES (?, ?) ON CONFLICT (id)"
     " DO UPDATE SET content = excluded.content WHERE content IS NOT excluded.content"
 )
-_USED = "SELECT 1 FROM records INDEXED BY uses WHERE snapshot = (SELECT key FROM snapshots WHERE value = ?) LIMIT 1"
-_LEANING = (  # a blob stands behind the same others wherever it is used: who needs it begins as they do, with it
-    "SELECT 1 FROM snapshots CROSS JOIN records INDEXED BY uses ON snapshot = key WHERE value BETWEEN ? AND ? LIMIT 1"
+_USED = (
+    "SELECT CAST(value AS BLOB) FROM snapshots WHERE key IN (SELECT snapshot FROM records WHERE snapshot IS NOT NULL)"
 )
 _OLD_POINTS = (
-    f"SELECT {COLUMNS} FROM records INDEXED BY points WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
+    f"SELECT {COLUMNS} FROM records WHERE snapshot IS NOT NULL AND place BETWEEN ? AND ?"
     " ORDER BY place DESC LIMIT -1 OFFSET ?"
 )
 
 
 class Writes:
-    """Hold the writing connection; its methods but ``transaction`` and ``close`` belong inside of one."""
+    """Hold the writing connection, for one thread at a time (``with``).
+
+    Its methods but ``transaction`` and ``close`` belong inside of a transaction.
+    """
 
     def __init__(self, path: Path, *, synchronous: int) -> None:
         self._path = path
@@ -43,18 +46,26 @@ class Writes:
             self._db = open_writing(path, synchronous=synchronous)
         self._lock = threading.Lock()
         self._closed = False
-        self._version = -1  # of the file, as SQLite counts the commits of others
-        self._keys: dict[tuple[str, str | bytes], int] = {}
+        self._version = -1  # of the file, behind the last commit of this writer
+        self._next_blob = 1
+        self._keys: dict[str, dict[str | bytes, int]] = {table: {} for table in RECURRING}
         self._digests = Tiers("digests")
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def __enter__(self) -> Writes:
         """Keep other threads from writing, to files beside this one too."""
-        with self._lock:
-            if self._closed:
-                raise closed(self._path)
-            with translated(self._path, self._db):
-                yield
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise closed(self._path)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Let others write; what SQLite or the disk said comes out as a CacheError."""
+        try:
+            if isinstance(error, apsw.Error | OSError):
+                raise cache_error(self._path, error, self._db) from error
+        finally:
+            self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -62,9 +73,10 @@ class Writes:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            self._refresh(db.pragma("data_version"))
+            self._refresh(db.data_version())
             yield
             db.execute("COMMIT")
+            self._version = db.data_version()
         except BaseException:
             self._version = -1  # what is held in memory may be of rows that are not there
             if db.in_transaction:
@@ -86,16 +98,18 @@ class Writes:
 
     def put_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
         """Write blobs, those that are there already in their place."""
-        next_id = (self._db.execute("SELECT max(id) FROM blobs").get or 0) + 1
         rows: list[tuple[int, bytes]] = []
         names: list[tuple[bytes, int]] = []
         for digest, content in blobs.items():
             found = self._digests.find(self._db, digest[:NAME_BYTES])
-            rows.append((next_id + len(names) if found is None else found, content))
+            rows.append((self._next_blob if found is None else found, content))
             if found is None:
-                names.append((digest[:NAME_BYTES], rows[-1][0]))
-        self._db.executemany(_BLOB, rows)
-        self._digests.add(self._db, names)
+                names.append((digest[:NAME_BYTES], self._next_blob))
+                self._next_blob += 1
+        if rows:
+            self._db.executemany(_BLOB, rows)
+        if names:
+            self._digests.add(self._db, names)
 
     def drop_snapshots(self, process: str, keep: int) -> tuple[int, list[bytes]]:
         """Drop all snapshots of a process but the newest; return how many, and the blobs that nobody uses now."""
@@ -104,10 +118,14 @@ class Writes:
         rows: list[tuple[Any, ...]] = self._db.execute(_OLD_POINTS, points).fetchall()
         for row in rows:
             self._drop_snapshot(process, row)
+        used = sorted([value for (value,) in self._db.execute(_USED)]) if rows else []
         dropped = dict.fromkeys(row[SNAPSHOT] for row in rows if row[SNAPSHOT] is not None)
-        forgotten = [snapshot for snapshot in dropped if self._forget(snapshot)]
+        forgotten = dropped.keys() - used
+        for snapshot in forgotten:
+            self._db.execute("DELETE FROM snapshots WHERE value = ?", (snapshot,))
+            self._keys["snapshots"].pop(snapshot, None)
         ends = {snapshot[:end] for snapshot in forgotten for end in range(DIGEST, len(snapshot) + 1, DIGEST)}
-        return len(rows), [end[-DIGEST:] for end in sorted(ends) if not self._leads_on(end)]
+        return len(rows), [end[-DIGEST:] for end in sorted(ends) if not _lead_on(used, end)]
 
     def drop_records(self, process: str, first: int, last: int) -> list[int]:
         """Drop the records of slots first..last; return the slots that had one."""
@@ -127,9 +145,11 @@ class Writes:
             self._digests.remove(self._db, digest[:NAME_BYTES])
 
     def _refresh(self, version: int) -> None:
-        if version != self._version or len(self._keys) > KEYS_KEPT:
-            self._keys.clear()
+        if version != self._version or sum(map(len, self._keys.values())) > KEYS_KEPT:
+            for known in self._keys.values():
+                known.clear()
             self._digests.refresh(self._db)
+            self._next_blob = (self._db.execute("SELECT max(id) FROM blobs").get or 0) + 1
             self._version = version
 
     def _row(self, record: Record) -> tuple[Any, ...]:
@@ -148,11 +168,11 @@ class Writes:
 
     def _key(self, table: str, value: str | bytes) -> int:
         """Return the key of a value that recurs, given one when it is new."""
-        key = self._keys.get((table, value))
-        if key is None:
+        known = self._keys[table]
+        if value not in known:
             self._db.execute(f"INSERT OR IGNORE INTO {table} (value) VALUES (?)", (value,))
-            key = self._keys[table, value] = self._db.execute(f"SELECT key FROM {table} WHERE value = ?", (value,)).get
-        return key
+            known[value] = self._db.execute(f"SELECT key FROM {table} WHERE value = ?", (value,)).get
+        return known[value]
 
     def _drop_snapshot(self, process: str, row: tuple[Any, ...]) -> None:
         try:
@@ -161,14 +181,11 @@ class Writes:
             seal = b""  # it was damaged and stays so
         self._db.execute("UPDATE records SET snapshot = NULL, seal = ? WHERE place = ?", (seal, row[0]))
 
-    def _forget(self, snapshot: bytes) -> bool:
-        """Forget a snapshot that no record uses; False where one does."""
-        if self._db.execute(_USED, (snapshot,)).fetchall():
-            return False
-        self._db.execute("DELETE FROM snapshots WHERE value = ?", (snapshot,))
-        self._keys.pop(("snapshots", snapshot), None)
-        return True
 
-    def _leads_on(self, blobs: bytes) -> bool:
-        """Tell whether a snapshot in use begins with these blobs."""
-        return bool(self._db.execute(_LEANING, (blobs, blobs + LAST)).fetchall())
+def _lead_on(used: list[bytes], blobs: bytes) -> bool:
+    """Tell whether a snapshot in use, of these in order, begins with these blobs.
+
+    A blob stands behind the same others wherever it is used: who needs it begins as they do, with it.
+    """
+    at = bisect_left(used, blobs)
+    return at < len(used) and used[at].startswith(blobs)

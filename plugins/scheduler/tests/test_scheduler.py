@@ -223,6 +223,16 @@ def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
     assert "damaged-schedule" in seen
 
 
+def test_schema_that_is_not_ours_any_more_is_an_error(open_scheduler: Open, raw: apsw.Connection) -> None:
+    """A file whose tables lost a column is refused with what to do."""
+    open_scheduler().close()
+    raw.execute("PRAGMA writable_schema = 1")
+    raw.execute("UPDATE sqlite_schema SET sql = replace(sql, 'id TEXT', 'ie TEXT') WHERE name = 'processes'")
+    raw.close()
+    with pytest.raises(ScheduleError, match="restore"):
+        open_scheduler()
+
+
 LOST = [
     "DELETE FROM names1",
     "UPDATE names1 SET place = place + 1",
@@ -376,7 +386,7 @@ def test_schedule_of_an_earlier_version_is_taken_over(
 
 def make_earlier(db: apsw.Connection, version: int, known: list[tuple[object, ...]]) -> None:
     """Make a file one of version 1 or 2, whose index held the messages too."""
-    db.execute("DROP TABLE names1; DROP TABLE names2; DROP TABLE sums; DROP INDEX behind")
+    db.execute("DROP TABLE names1; DROP TABLE names2; DROP TABLE sums")
     db.execute("ALTER TABLE processes DROP COLUMN indexed; ALTER TABLE processes DROP COLUMN mark")
     columns = "(name BLOB PRIMARY KEY, place INTEGER NOT NULL, content BLOB) WITHOUT ROWID"
     db.execute("".join(f"CREATE TABLE names{tier} {columns};" for tier in range(3)))

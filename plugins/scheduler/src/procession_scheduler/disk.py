@@ -54,7 +54,9 @@ class Disk:
     def check_heads(self) -> None:
         """Warn of processes whose schedule cannot go on; the others are not held up by them."""
         newest = "SELECT id FROM processes ORDER BY key DESC LIMIT ?"
-        for (process,) in all_rows(self._db, newest, (HEADS_CHECKED,)):
+        with translated(self._path, self._db):
+            found = all_rows(self._db, newest, (HEADS_CHECKED,))
+        for (process,) in found:
             try:
                 self.tip(process)
             except ScheduleError as error:

@@ -28,7 +28,6 @@ BEHIND = 2_048  # messages and names that may be outside of the tiers
 SCHEMA = (
     "ALTER TABLE processes ADD COLUMN indexed INTEGER NOT NULL DEFAULT -1;"  # the last slot whose message is in them
     "ALTER TABLE processes ADD COLUMN mark BLOB NOT NULL DEFAULT x'';"  # that proves it
-    "CREATE INDEX behind ON processes (key) WHERE last > indexed;"
 )
 
 log = logging.getLogger("procession.scheduler")

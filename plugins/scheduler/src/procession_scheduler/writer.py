@@ -72,7 +72,11 @@ class Writer:
         self._path = path
         self._clock = clock
         self._disk = Disk(path)
-        self._disk.check_heads()
+        try:
+            self._disk.check_heads()
+        except ScheduleError:
+            self._disk.close()
+            raise
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # nothing is queued behind the end
         self._closing = False

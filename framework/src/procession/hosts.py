@@ -62,6 +62,8 @@ class Host:
 
     def scheduler(self, device: str) -> Scheduler:
         """Return the scheduler of a device name."""
+        if (opened := self._schedulers.get(device)) is not None:
+            return opened
         with self._lock:
             if self._closed:
                 raise ComputeError("the kernel is closed", remedy="open it again", kind="closed")

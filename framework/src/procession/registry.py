@@ -73,6 +73,7 @@ class Registry:
             self._register(origin, plugin)
         self._refuse_misspelt()
         self._provisions = self._collected()
+        self._watching = {name: caller.get_hookimpls() for name, caller in vars(self.hooks.hook).items()}
 
     # -- Catalogue
 
@@ -137,7 +138,7 @@ class Registry:
 
     def watch(self, hook: str, **facts: Any) -> None:
         """Tell the watching plugins; an exception is logged and changes nothing."""
-        for impl in getattr(self.hooks.hook, hook).get_hookimpls():
+        for impl in self._watching[hook]:
             arguments = {name: facts[name] for name in impl.argnames}
             try:
                 impl.function(**arguments)
@@ -160,6 +161,7 @@ class Registry:
         """Forget the plugins."""
         for plugin in self.hooks.get_plugins():
             self.hooks.unregister(plugin)
+        self._watching = {hook: [] for hook in self._watching}
 
     # -- loading
 

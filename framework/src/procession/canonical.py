@@ -19,6 +19,7 @@ from procession.errors import RequestError
 
 LINK_TAG = 0x6C696E6B  # "link": 32 bytes, the digest of a node stored by itself
 BRANCH_TAG = 0x74726965  # "trie": [count, 16 children], a branch of a hash trie
+LINK = b"\xda" + LINK_TAG.to_bytes(4) + b"\x58\x20"  # a link, with its 32 bytes behind
 MAX_DEPTH = 64  # nested containers
 MAX_BITS = 256  # of an integer
 

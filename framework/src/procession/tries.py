@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-import cbor2
-
-from procession.canonical import BRANCH_TAG, Writable, dumps, held
+from procession.canonical import BRANCH_TAG, LINK, Writable, dumps
 
 INLINE_LIMIT = 256  # bytes of a node that is written inside its parent
 FLAT_LIMIT = 64  # rows of a message that is one flat map
@@ -27,6 +25,9 @@ PLAIN = frozenset({str, bytes, int, bool, float, type(None)})  # types of values
 
 Rows = dict[str, Any]
 REMOVED = object()  # as a new value: the row goes
+
+_BRANCH = b"\xda" + BRANCH_TAG.to_bytes(4) + b"\x82"  # a list of two: the count, and the children
+_CHILDREN = bytes([0x80 | WIDTH])
 
 
 class Node(Writable):
@@ -104,10 +105,10 @@ class Branch(Node):
         return [child for child in self.children if isinstance(child, Node)]
 
     def _encode(self) -> bytes:
-        return dumps(cbor2.CBORTag(BRANCH_TAG, [self.count, held(self.children)]))
+        return b"".join([_BRANCH, dumps(self.count), _CHILDREN, *map(_held, self.children)])
 
 
-class Stub(Writable):
+class Stub:
     """Stand for a stored leaf or branch until it is looked at."""
 
     __slots__ = ("_load", "digest", "target")
@@ -123,42 +124,31 @@ class Stub(Writable):
             self.target = self._load(self.digest)
         return self.target
 
-    @property
-    def link(self) -> bytes:
-        """Return the digest of the link that this stub was read from."""
-        return self.digest
 
-    @property
-    def encoded(self) -> bytes:
-        """Return the bytes of the node."""
-        return self.node().encoded
+def _held(child: Child) -> bytes:
+    if isinstance(child, Leaf | Branch):
+        return LINK + child.digest if child.linked else child.encoded
+    return LINK + child.digest if child else b"\xf6"
 
 
 Child = Leaf | Branch | Stub | None
 Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 
-def order(key: str) -> tuple[int, str]:
-    """Return the sort key of RFC 8949: the length in bytes, then the bytes."""
-    return len(key) if key.isascii() else len(key.encode()), key
-
-
 def in_order(rows: Iterable[tuple[str, Any]]) -> Rows:
-    """Return rows in canonical order."""
+    """Return rows in canonical order, that of RFC 8949: by the length of the key in bytes, then by its bytes."""
     return dict(sorted(rows, key=_row_order))
 
 
 def _row_order(row: tuple[str, Any]) -> tuple[int, str]:
-    key = row[0]  # as ``order`` says, in one call a row
+    key = row[0]
     return len(key) if key.isascii() else len(key.encode()), key
 
 
 def nodes_in(values: Iterable[Any]) -> list[Node]:
     """Return the nodes among values, lists looked through."""
     found: list[Node] = []
-    for value in values:
-        if type(value) in PLAIN:
-            continue
+    for value in [value for value in values if type(value) not in PLAIN]:
         if isinstance(value, Node):
             found.append(value)
         elif isinstance(value, tuple):
@@ -296,4 +286,5 @@ def _merged_child(node: Leaf | Branch | None, changes: Rows, depth: int) -> Leaf
         branch = merged(node, changes, depth)
         return branch if branch.count > LEAF_LIMIT else _subtree(dict(rows_of(branch)), depth)
     rows = {**(node.rows if node else {}), **changes}
-    return _subtree({key: value for key, value in rows.items() if value is not REMOVED}, depth)
+    rows = {key: value for key, value in rows.items() if value is not REMOVED}
+    return Leaf(rows) if node and rows.keys() == node.rows.keys() else _subtree(rows, depth)

@@ -7,6 +7,7 @@ from bench.guests import GUESTS
 from bench.long import LONG
 from bench.measuring import Claim, Group, Subject, unopened
 from bench.ours import TRIVIAL
+from bench.snapshots import SNAPSHOTS
 
 
 def _why_no_signatures() -> str:
@@ -21,4 +22,4 @@ HTTP = Group(
     (Claim("over HTTP, beside the bare server and its verification", (SIGNED.name, BARE.name), least=0.5),),
 )
 
-GROUPS = (*TRIVIAL, BATCHES, *GUESTS, LONG, HTTP)
+GROUPS = (*TRIVIAL, BATCHES, *GUESTS, *SNAPSHOTS, LONG, HTTP)

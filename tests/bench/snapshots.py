@@ -1,6 +1,6 @@
 """Snapshots of AOS: what one costs a slot, in bytes and time, and what a start from one takes.
 
-Each function takes a folder and a scale and returns one figure; ``bench`` makes rows of them.
+Bare is what nobody can do without: the frames of the same point decompressed, its pages copied into a memory.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from mmap import mmap
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import attrs
 import zstandard
 
 from bench.guests import IMAGES, Image, aos_file
+from bench.measuring import Claim, Group, Measure, Subject, itself
 from procession import Kernel, Process
 from procession.executors import restored
 from procession.results import Record
@@ -32,71 +36,57 @@ CODES = (
     "Send({ Target = 'somebody', Action = 'Ping', Data = tostring(Counter) })",
 )
 BEFORE = 40  # messages before anything is measured
+EACH = 8  # messages of a slice
+RARELY = 1_000_000  # slots from one snapshot to the next
 
 
-def cold_start(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """A stored AOS process, its image compiled, in a new kernel of a warm program: milliseconds to its next slot."""
-    _stored(folder, image)
-    return min(_started(folder, image) for _ in range(max(int(5 * scale), 2)))
+@attrs.frozen
+class Taken:
+    """Hold what a snapshot took that leans on another: bytes, and seconds to take and to pack it."""
+
+    size: int
+    seconds: float
 
 
-def restore(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """A stored point read, checked and made a guest, its image compiled: milliseconds."""
-    _stored(folder, image)
-    with _opened(folder, image, every=1_000_000) as process:
-        return min(_restored(process)[0] for _ in range(max(int(20 * scale), 3)))
+@contextmanager
+def restoring(folder: Path, image: Image) -> Iterator[Measure]:
+    """Read a stored point, check it and make a guest of it, its image compiled: milliseconds."""
+    with _stored(folder, image) as process:
+        yield lambda seconds: _restored(process)[0]
 
 
-def bare_restore(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """The frames of the same point decompressed as they are, and its pages copied into a memory: milliseconds."""
-    _stored(folder, image)
-    with _opened(folder, image, every=1_000_000) as process:
+@contextmanager
+def decompressing(folder: Path, image: Image) -> Iterator[Measure]:
+    """Decompress the frames of such a point as they are, and copy its pages into a memory: milliseconds."""
+    with _stored(folder, image) as process:
         bare = _bare(process, _restored(process)[1])
-    return min(bare() for _ in range(max(int(20 * scale), 3)))
+    yield lambda seconds: bare()
 
 
-def delta_bytes(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """A snapshot a slot: bytes of one that leans on another, median."""
-    return _median([size for size, _, _ in _taken(folder, scale, image)])
-
-
-def delta_time(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """A snapshot a slot that leans on another: milliseconds of one, taken and packed, median."""
-    return _median([taken + packed for _, taken, packed in _taken(folder, scale, image)]) * 1e3
-
-
-def delta_time_taken(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """The part of the same that reads and hashes the guest's memory: milliseconds, median."""
-    return _median([taken for _, taken, _ in _taken(folder, scale, image)]) * 1e3
-
-
-def bytes_a_slot(folder: Path, scale: float, *, image: Image = IMAGES[0]) -> float:
-    """A snapshot a slot: bytes of all blobs, whole ones too, a slot."""
-    count = max(int(60 * scale), 20)
-    packed: list[tuple[float, Point]] = []
+@contextmanager
+def leaning(folder: Path, image: Image, figure: Callable[[Taken], float]) -> Iterator[Measure]:
+    """Take a snapshot a slot; tell a figure of those that lean on another, the median of a slice."""
     with _opened(folder, image, every=1) as process:
         _evaluate(process, image, BEFORE)
-        with _timed(ZstdSnapshotter, "pack", packed):
-            _evaluate(process, image, count)
-    return sum(len(point.content) for _, point in packed) / len(packed)
+        yield lambda seconds: median(map(figure, _taken(process, image)))
 
 
-def _taken(folder: Path, scale: float, image: Image) -> list[tuple[int, float, float]]:
-    """Return bytes, seconds to take and seconds to pack of snapshots that lean on others, one a slot."""
+def _taken(process: Process, image: Image) -> list[Taken]:
     taken: list[tuple[float, Live]] = []
     packed: list[tuple[float, Point]] = []
-    with _opened(folder, image, every=1) as process:
-        _evaluate(process, image, BEFORE)
-        with _timed(WasmStage, "snapshot", taken), _timed(ZstdSnapshotter, "pack", packed):
-            _evaluate(process, image, max(int(40 * scale), 10))
+    with _timed(WasmStage, "snapshot", taken), _timed(ZstdSnapshotter, "pack", packed):
+        _evaluate(process, image, EACH)
     rows = zip(taken, packed, strict=True)
-    return [(len(point.content), take, pack) for (take, _), (pack, point) in rows if len(point.digests) > 1]
+    return [Taken(len(point.content), take + pack) for (take, _), (pack, point) in rows if len(point.digests) > 1]
 
 
-def _stored(folder: Path, image: Image) -> None:
-    """Compute some slots, each with a snapshot, and close; what was stored last leans on another."""
+@contextmanager
+def _stored(folder: Path, image: Image) -> Iterator[Process]:
+    """Compute some slots, each with a snapshot; what was stored last leans on another."""
     with _opened(folder, image, every=1) as process:
         _evaluate(process, image, BEFORE)
+    with _opened(folder, image, every=RARELY) as process:
+        yield process
 
 
 def _evaluate(process: Process, image: Image, count: int) -> None:
@@ -115,13 +105,13 @@ def _opened(folder: Path, image: Image, *, every: int) -> Iterator[Process]:
 
 @contextmanager
 def _timed(owner: type, name: str, into: list[Any]) -> Iterator[None]:
-    """Note the seconds and the answer of each call of a method."""
+    """Note the processor time and the answer of each call of a method."""
     method = getattr(owner, name)
 
     def timed(*arguments: Any, **named: Any) -> Any:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         answer = method(*arguments, **named)
-        into.append((time.perf_counter() - begun, answer))
+        into.append((time.thread_time() - begun, answer))
         return answer
 
     setattr(owner, name, timed)
@@ -129,17 +119,6 @@ def _timed(owner: type, name: str, into: list[Any]) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, method)
-
-
-def _started(folder: Path, image: Image) -> float:
-    """Return the milliseconds from a stored process, with one message not computed yet, to its state after that."""
-    with _opened(folder, image, every=1_000_000) as process:  # compiles the image, for the cache of compiled ones
-        process.now()
-        slot = process.schedule(image.evaluating(CODES[0])).slot
-    begun = time.perf_counter()
-    with Kernel.open(folder / "aos.toml", data=folder / "data") as kernel:
-        kernel.compute(process.id, slot)
-        return (time.perf_counter() - begun) * 1e3
 
 
 def _restored(process: Process) -> tuple[float, Record]:
@@ -157,19 +136,7 @@ def _restored(process: Process) -> tuple[float, Record]:
 
 def _bare(process: Process, record: Record) -> Callable[[], float]:
     """Return what decompresses the frames of a point and copies its pages into a fresh memory, in milliseconds."""
-    _, services = process.kernel._found(process.id)
-    frames: list[tuple[bytes, bytes]] = []
-
-    def noting(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> Iterator[bytes]:
-        frames.append((bytes(frame), old))
-        return expand(frame, sizes, old=old)
-
-    vars(reading)["expand"] = noting
-    try:
-        blobs = [services.cache.get_blob(digest) for digest in record.blobs]
-        parts = services.snapshotter.unpack(blobs, record.fingerprint).parts
-    finally:
-        vars(reading)["expand"] = expand
+    frames, parts = _unpacked(process, record)
     pages = {number: page for part in parts.values() if isinstance(part, dict) for number, page in part.items()}
 
     def bare() -> float:
@@ -185,5 +152,38 @@ def _bare(process: Process, record: Record) -> Callable[[], float]:
     return bare
 
 
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
+def _unpacked(process: Process, record: Record) -> tuple[list[tuple[bytes, bytes]], Any]:
+    """Return the frames of a point, each with what it leans on, and its parts."""
+    _, services = process.kernel._found(process.id)
+    frames: list[tuple[bytes, bytes]] = []
+
+    def noting(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> Iterator[bytes]:
+        frames.append((bytes(frame), old))
+        return expand(frame, sizes, old=old)
+
+    vars(reading)["expand"] = noting
+    try:
+        blobs = [services.cache.get_blob(digest) for digest in record.blobs]
+        return frames, services.snapshotter.unpack(blobs, record.fingerprint).parts
+    finally:
+        vars(reading)["expand"] = expand
+
+
+def snapshots(image: Image) -> Group:
+    """Return what is measured of the snapshots of an AOS image."""
+    name = image.name
+    restore = Subject(f"{name}: a point restored", "ms", partial(restoring, image=image), image.absent)
+    bare = Subject(f"{name}: the same decompressed and copied", "ms", partial(decompressing, image=image), image.absent)
+    kilobytes = partial(leaning, image=image, figure=lambda taken: taken.size / 1e3)
+    milliseconds = partial(leaning, image=image, figure=lambda taken: taken.seconds * 1e3)
+    size = Subject(f"{name}: a snapshot that leans on another, bytes", "KB", kilobytes, image.absent)
+    spent = Subject(f"{name}: a snapshot that leans on another, processor time", "ms", milliseconds, image.absent)
+    claims = (
+        Claim(f"{name}: restore, beside decompress and copy", (restore.name, bare.name), most=1.5),
+        Claim(f"{name}: bytes of a snapshot a slot", (size.name,), "KB", itself, most=30),
+        Claim(f"{name}: time of a snapshot a slot", (spent.name,), "ms", itself, most=3),
+    )
+    return Group(f"{name}, snapshots", (restore, bare, size, spent), claims)
+
+
+SNAPSHOTS = tuple(map(snapshots, IMAGES))

@@ -132,8 +132,10 @@ def adopted(table: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any]:
     bounded(depth, DEPTH, "maps within one another", "codec")
     rows = {key: adopted(value, depth + 1) if isinstance(value, Mapping) else value for key, value in table.items()}
     entries = rows.get(KEY)
-    if not isinstance(entries, Mapping) or not entries:
+    if entries is None or entries == {}:
         return rows
+    if not isinstance(entries, Mapping):
+        raise _unsigned("commitments that are no map", "leave them out")
     del rows[KEY]
     plain = {**to_table(from_table(rows)), **{key: row for key, row in rows.items() if isinstance(row, str | bytes)}}
     bounded(len(entries), SIGNATURES, "commitments", "commitments")
@@ -176,11 +178,12 @@ def _is_of(bare: Message, entry: Message, commitment_id: str) -> bool:
     table: Mapping[str, Any] = bare.plain() if is_table else to_table(bare)
     signature, is_alias = _signature(entry)
     signed = _signed(table, entry, signature)
-    committer = None if is_alias else signature.committer
+    committer, alg = (None, HMAC) if is_alias else (signature.committer, signature.alg)
     return (
         signed.message == (from_table(table) if is_table else bare)
         and _listed(entry, bare) == set(bare)
         and entry.get("committer") == committer
+        and entry.get("alg", alg) == alg
         and signed.id_by(signature, is_alias) == commitment_id
     )
 

@@ -50,8 +50,8 @@ def flattened(message: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """
     rows: dict[str, Any] = {}
     for key, value in message.items():
-        if "/" in key:
-            raise refused(f"{key[:40]!r} is a key with a slash", "flat", remedy="choose another key", kind="codec")
+        if "/" in key or not key:
+            raise refused(f"{key[:40]!r} is no key of a path", "flat", remedy="choose another key", kind="codec")
         below = flattened(value, f"{above}{key}/") if isinstance(value, Mapping) and value else {above + key: value}
         rows |= below
     return rows

@@ -38,7 +38,7 @@ _OF_HTTP = re.compile(
     r"(?:accept(?:-.*)?|authorization|cache-control|codec-device|connection|content-length|cookie|dnt|expect|forwarded"
     r"|from|host|idempotency-key|if-.*|keep-alive|max-forwards|method|origin|path|pragma|priority|proxy-.*|range"
     r"|referer|require-codec|sec-.*|te|trailer|transfer-encoding|upgrade|upgrade-insecure-requests|user-agent|via"
-    r"|x-forwarded-.*|x-real-ip|x-request-id|content-digest)\Z"
+    r"|x-forwarded-.*|x-real-ip|x-request-id)\Z"
 )
 
 
@@ -56,8 +56,9 @@ class HttpSig:
         head, _, body = (b"\r\n" + content).partition(b"\r\n\r\n")
         lines = [line.partition(b":") for line in head.split(b"\r\n") if line]
         headers = [(name, value.strip(b" ")) for name, _, value in lines]
-        value = self.decode_request("", "", headers, body)
-        return value.get("body") if any(name == b"ao-result" for name, _ in headers) else value
+        fields = _fields(headers)
+        value = _signed_request("", "", fields, body) if SIGNATURE in fields else _unsigned(fields, body)
+        return value.get("body") if RESULT in fields else value
 
     def decode_request(self, method: str, target: str, headers: Iterable[Header], body: bytes) -> Message:
         """Return the message of a request, each signature in it checked.
@@ -71,10 +72,7 @@ class HttpSig:
             return item_message(body)
         if SIGNATURE in fields or SIGNATURE_INPUT in fields:
             return _signed_request(method, target, fields, body)
-        if DIGEST in fields:
-            check_digest(fields[DIGEST], body)
-        rows = {name: value for name, value in fields.items() if not _OF_HTTP.match(name)}
-        return from_table(adopted(from_wire(rows, body)))
+        return _unsigned({name: value for name, value in fields.items() if not _OF_HTTP.match(name)}, body)
 
     def encode_reply(self, value: Any, signer: Signer | None = None) -> tuple[list[tuple[str, str]], bytes]:
         """Return the headers and the body of a value, signed where a signer is given."""
@@ -142,6 +140,12 @@ def _fields(headers: Iterable[Header]) -> Fields:
         bounded(size, HEADER_BYTES, "bytes of headers", "headers")
         fields[key] = f"{fields[key]}, {text}" if key in fields else text
     return fields
+
+
+def _unsigned(fields: Fields, body: bytes) -> Message:
+    if DIGEST in fields:
+        check_digest(fields[DIGEST], body)
+    return from_table(adopted(from_wire(fields, body)))
 
 
 def _signed_request(method: str, target: str, fields: Fields, body: bytes) -> Message:

@@ -26,7 +26,7 @@ LIST: Final = "list"
 EMPTY: Final[Mapping[str, Any]] = {"empty-binary": "", "empty-list": (), "empty-message": Message()}
 ITSELF: Final = "."  # the name under which a map says its own type
 
-_ENTRY = re.compile(r"\s*([^=,]*)=(?:\"([^\"]*)\"|([^\",]*?))\s*(?:,|\Z)")
+_ENTRY = re.compile(r"([^=,]*)=(?:\"([^\"]*)\"\s*|([^\",]*))(?:,|\Z)")
 _ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _PLAIN_KEY = re.compile(r"[a-z0-9._/?&-]*\Z")
 _ITEM = re.compile(r"((?:\"(?:[^\"\\]|\\.)*\"|[^\",])*)(?:,|\Z)", re.DOTALL)
@@ -112,10 +112,10 @@ def is_flat(items: tuple[Any, ...]) -> bool:
 # -- inside
 
 
-def _text(text: str | bytes, where: str) -> str:
-    chars = text_or_bytes(as_bytes(text))
-    if isinstance(chars, bytes):
-        raise refused("bytes that are no UTF-8", where, kind="codec")
+def _text(text: Any, where: str) -> str:
+    chars = text_or_bytes(as_bytes(text)) if isinstance(text, str | bytes) else text
+    if not isinstance(chars, str):
+        raise refused(f"{type(chars).__name__} where a text is asked for", where, kind="codec")
     return chars
 
 

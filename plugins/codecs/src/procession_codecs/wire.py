@@ -39,6 +39,7 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
 _VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?\Z")
 _ID_VALUE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
 _ID_ENTRY = re.compile(r"\s*([A-Za-z0-9_-]{42,44})=\"([^\"]*)\"\s*(?:,|\Z)")
+_UNNAMED = re.compile(r"[/\"\r\n\x00]|\A\Z")  # in a key that no part can be named
 _HTTP = re.compile(
     r"(?:accept-ranges|age|allow|alt-svc|cache-control|clear-site-data|connection|content-(?:disposition|encoding"
     r"|language|length|location|range|security-policy.*)|cross-origin-.*|date|etag|expect|expires|host|keep-alive"
@@ -75,7 +76,7 @@ def to_wire(table: Mapping[str, Any], *, inline: str = "body", budget: int = 1 <
     fields |= {INLINE[0]: inline} if inline in rows and inline != "body" else {}
     for name in list(_over_budget(fields, budget)):
         del fields[name]
-    rest = {key: value for key, value in rows.items() if key not in fields}
+    rest = {key: value for key, value in rows.items() if key not in fields or _HTTP.match(key)}
     if len(rest) == 1 and inline not in rows and _may_be_body(*next(iter(rest.items()))):
         inline = fields[INLINE[1]] = next(iter(rest))
     parts = list(islice(_parts(rest, inline), PARTS))
@@ -97,7 +98,7 @@ def _with_parts(fields: Fields, parts: Sequence[Part], inline: str) -> tuple[Fie
 
 
 def _may_be_body(key: str, value: Any) -> bool:
-    return not isinstance(value, Mapping) and key != TYPES and bool(key) and bool(_VALUE.match(key))
+    return not isinstance(value, Mapping) and key != TYPES and bool(_VALUE.match(key)) and _UNNAMED.search(key) is None
 
 
 def _over_budget(fields: Fields, budget: int) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _over_budget(fields: Fields, budget: int) -> Iterator[str]:
     for name in sorted(fields, key=lambda name: (name != TYPES, len(fields[name]), name), reverse=True):
         if size <= budget and count <= HEADERS:
             return
-        if name not in INLINE:
+        if name not in FRAMING:
             size, count = size - _cost(name, fields[name]), count - 1
             yield name
 
@@ -161,7 +162,7 @@ def _is_line(key: str, value: Any) -> bool:
 
 
 def _checked(key: str) -> str:
-    if not key or re.search(r"[/\"\r\n\x00]", key):
+    if _UNNAMED.search(key):
         raise refused(f"{key[:40]!r} is a key that no part can name", "codec", remedy="ask for json@1.0", kind="codec")
     return key
 

@@ -208,8 +208,8 @@ def _rebuilt(
     table: Mapping[str, Any], kept: Mapping[str, str], content: Any, names: Sequence[str]
 ) -> tuple[dict[str, str], bytes | None]:
     known = {**table, **kept}
-    if INLINE[0] in names and INLINE[0] not in known and "data" in known:
-        known[INLINE[0]] = "data"  # one client signs it and then takes it out
+    if INLINE[0] in names and INLINE[0] not in known:
+        known[INLINE[0]] = "data" if "data" in known else "body"  # one client signs it and then takes it out
     if DIGEST in names and content is None:
         content = known.get(inline_key({name: known[name] for name in INLINE if name in names and name in known}))
     body = as_bytes(content) if isinstance(content, str | bytes) else None

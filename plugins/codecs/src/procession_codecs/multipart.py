@@ -88,6 +88,8 @@ def write_parts(parts: Sequence[Part]) -> tuple[str, bytes]:
 def _read_part(piece: bytes) -> Part:
     head, blank, content = piece.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
+    if len(lines) > 2 and not blank and not lines[-1]:
+        del lines[-1]  # one client ends the lines of a part so, where nothing follows them
     bounded(len(lines), LINES, "lines in a part", "body")
     if lines[0].strip():
         raise _malformed("goes on behind a boundary")

@@ -31,9 +31,7 @@ INLINE: Final = ("inline-body-key", "ao-body-key")
 SIGNATURE: Final = "signature"
 SIGNATURE_INPUT: Final = "signature-input"
 DIGEST: Final = "content-digest"
-FRAMING: Final = frozenset(
-    {BODY_KEYS, SIGNATURE, SIGNATURE_INPUT, DIGEST, IDS, *INLINE}
-)  # said of a message, never part of it
+FRAMING: Final = frozenset({"content-length", BODY_KEYS, SIGNATURE, SIGNATURE_INPUT, DIGEST, IDS, *INLINE})
 
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
 _VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?\Z")

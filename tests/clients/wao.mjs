@@ -68,6 +68,28 @@ await check("p posts", async () => {
   assert.deepEqual([1, "two", 1.5, true], ["one", "two", "float", "yes"].map((key) => changed[key]))
 })
 
+await check("spawnAOS uploads a module, and Lua is evaluated", async () => {
+  const { pid: aos } = await hb.spawnAOS()
+  const { outbox } = await hb.messageAOS({ pid: aos, data: 'Send({ Target = ao.id, Data = "hi" })' })
+  assert.equal("hi", outbox["1"].data)
+})
+
+await check("spawnLegacy is a process of the module that it names", async () => {
+  const { pid: aos } = await hb.spawnLegacy()
+  assert.equal("2", (await hb.messageLegacy({ pid: aos, data: "return 1 + 1" })).res.Output.data)
+})
+
+await check("cron takes a task, and ends it", async () => {
+  const rows = { "cron-path": `/${pid}/schedule`, action: "Tick" }
+  const { slot } = await hb.slot({ pid }).then(({ current }) => ({ slot: current + 1 }))
+  const once = await hb.post({ path: "/~cron@1.0/once", ...rows })
+  assert.match(once.body, ID)
+  while ((await hb.slot({ pid })).current < slot) await new Promise((done) => setTimeout(done, 20))
+  const every = await hb.post({ path: "/~cron@1.0/every", ...rows, interval: "1-hour" })
+  assert.match(every.body, ID)
+  assert.equal(every.body, (await hb.post({ path: "/~cron@1.0/stop", task: every.body })).out["task-id"])
+})
+
 await check("an error is told with its status", async () => {
   await assert.rejects(hb.p(`/${"A".repeat(43)}/schedule`, { body: { type: "Message" } }), /^Error: 404/)
 })

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,32 @@ def test_a_shared_way_is_taken_where_nobody_can_rename(shelf: Shelf) -> None:
     """A folder that all may write, and where each may rename only what is theirs, leads to what is ours."""
     shelf.folder.parent.chmod(0o1777)
     assert CONTENT == shelf.load(NAME)
+
+
+@contextmanager
+def as_nobody() -> Iterator[Path]:
+    """Be another user, with a folder of their own below one that they may pass and not read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "theirs"
+        folder.mkdir()
+        folder.parent.chmod(0o711)
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can be another user")
+def test_a_way_need_not_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders on the way are passed, not read; opened to be read they would stop another user."""
+    with as_nobody() as folder:
+        Shelf(folder / "images").save(NAME, CONTENT)
+        assert CONTENT == Shelf(folder / "images").load(NAME)
+        monkeypatch.setattr(shelves, "_STEP", shelves._FOLDER)
+        with pytest.raises(ShelfError, match="Permission denied"):
+            Shelf(folder / "images").load(NAME)
 
 
 def test_what_is_too_large_is_not_taken(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ MOST_KEPT = 1 << 30  # bytes of a folder; beyond them the oldest files go
 
 _HEAD = b"procession shelf 1\n"
 _DIGEST = 32
-_SEARCHED = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_STEP = _FOLDER | getattr(os, "O_PATH", 0)  # on the way nothing is read, and may not always be
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
 _WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
@@ -62,11 +63,11 @@ class Shelf:
     def _opened(self) -> Iterator[int]:
         """Open the folder, step by step from the root."""
         way = [*Path(os.path.realpath(self.folder.parent)).parts, self.folder.name]
-        handle = os.open(way[0], _SEARCHED)
+        handle = os.open(way[0], _STEP)
         try:
             for place, part in enumerate(way[1:], 1):
                 _check_step(handle, Path(*way[:place]))
-                parent, handle = handle, os.open(part, _SEARCHED, dir_fd=handle)
+                parent, handle = handle, os.open(part, _STEP if place < len(way) - 1 else _FOLDER, dir_fd=handle)
                 os.close(parent)
             _check_own(handle, self.folder)
             yield handle
@@ -90,18 +91,18 @@ def _check_step(handle: int, path: Path) -> None:
     """Refuse a folder in which another user could rename what is in it."""
     found = os.fstat(handle)
     if found.st_uid not in (0, os.geteuid()):
-        raise ShelfError(f"{path} belongs to another user")
+        raise ShelfError(f"{path} belongs to another user; choose another data folder")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
-        raise ShelfError(f"others may write to {path}")
+        raise ShelfError(f"others may write to {path}; `chmod go-w` it, or choose another data folder")
 
 
 def _check_own(handle: int, path: Path) -> None:
     """Refuse what another user owns, or may read or write."""
     found = os.fstat(handle)
     if found.st_uid != os.geteuid():
-        raise ShelfError(f"{path} belongs to another user")
+        raise ShelfError(f"{path} belongs to another user; remove it")
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ShelfError(f"{path} is open to others")
+        raise ShelfError(f"{path} is open to others; remove it")
 
 
 @contextmanager

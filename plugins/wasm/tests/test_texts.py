@@ -63,12 +63,32 @@ def test_texts_go_in_and_one_comes_out(drive: Callable[..., Any], width: str, pa
 
 @pytest.mark.parametrize("parts", [(ALLOCATOR, FREE), (STACK,), (ALLOCATOR, STACK)])
 def test_memory_is_given_back(drive: Callable[..., Any], parts: tuple[str, ...]) -> None:
-    """After a thousand calls heap and stack stand where they stood."""
+    """After ten thousand calls heap and stack stand where they stood, and no page more is in use."""
     guest = drive(handle("i32", *parts))
-    for _ in range(1000):
+    pages = []
+    for _ in range(2):
         ask(guest, "first", "x" * 100, "y")
-    assert (51000,) == guest.call("top")
+        pages.append(len(guest.stage.snapshot().parts["memory"]))
+        for _ in range(5000):
+            ask(guest, "first", "x" * 100, "y")
+    assert ((51000,), 1) == (guest.call("top"), len(set(pages)))
     assert guest.call("heap")[0] <= 1024 + 101
+
+
+def test_a_stack_that_does_not_tell_takes_small_texts(drive: Callable[..., Any]) -> None:
+    """Where nothing says how much of the stack is left, texts of together 32 KiB lie on it, larger ones on the heap."""
+    silent = STACK.replace("emscripten_stack_get_free", "nothing")
+    guest = drive(handle("i64", ALLOCATOR, silent))
+    assert b"x" * 5000 == ask(guest, "first", "x" * 5000, "")
+    assert ((1024,), (51000,)) == (guest.call("heap"), guest.call("top"))
+    ask(guest, "first", "x" * 32760, "")
+    assert (1024 + 32761 + 1,) == guest.call("heap")
+
+
+def test_memory_that_is_not_given_back_runs_out(drive: Callable[..., Any]) -> None:
+    """A guest whose heap takes nothing back, and that has no stack to offer, has no room after some hundred calls."""
+    guest = drive(handle("i32", ALLOCATOR))
+    assert "memory-limit" in [getattr(ask(guest, "first", "x" * 100, "y"), "kind", "") for _ in range(700)]
 
 
 def test_a_large_text_goes_to_the_heap(drive: Callable[..., Any]) -> None:

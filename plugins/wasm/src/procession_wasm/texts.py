@@ -18,15 +18,17 @@ FREE = "free"
 STACK_FREE = "emscripten_stack_get_free"
 STACK_ALLOC = ("_emscripten_stack_alloc", "stackAlloc")
 ALIGNMENT = 16  # of what the stack gives
+LEAST_STACK = 65536  # bytes that emscripten's linker gives a stack which does not tell
 
 
 @attrs.frozen
 class Stack:
-    """Name the functions of a guest's own stack."""
+    """Name the functions of a guest's own stack; ``tells`` where one says how much of it is left."""
 
     save: str
     allocate: str
     restore: str
+    tells: bool
 
 
 @attrs.frozen
@@ -43,12 +45,13 @@ def ways_of(shape: Shape, pointer: str) -> Ways:
     gives, takes = FunctionType((pointer,), (pointer,)), FunctionType((pointer,), ())
     tells = FunctionType((), (pointer,))
     save, allocate, restore = (first_of(shape, names) for names in (SAVE, STACK_ALLOC, RESTORE))
-    wanted = {STACK_FREE: tells, save: tells, allocate: gives, restore: takes}
+    wanted = {save: tells, allocate: gives, restore: takes}
     has_stack = all(shape.function(name) == kind for name, kind in wanted.items())
+    stack = Stack(save, allocate, restore, shape.function(STACK_FREE) == tells)
     return Ways(
         allocates=shape.function(MALLOC) == gives,
         frees=shape.function(FREE) == takes,
-        stack=Stack(save, allocate, restore) if has_stack else None,
+        stack=stack if has_stack else None,
     )
 
 
@@ -56,10 +59,11 @@ def call_with_texts(instance: Instance, call: Call, ways: Ways) -> bytes:
     """Call a function with texts as pointers and return the text it points to.
 
     They lie in memory from the guest's ``malloc`` and are freed after. A guest that cannot free takes
-    them on its stack, where half of what is left of it is enough: it would lose them at every call.
+    them on its stack, where half of what is left of it, or of the least that it is, is enough: it would lose
+    them at every call.
     """
     texts = [_terminated(text) for text in call.texts]
-    if not (ways.allocates and ways.frees) and ways.stack is not None and _holds(instance, texts):
+    if not (ways.allocates and ways.frees) and ways.stack is not None and _holds(instance, ways.stack, texts):
         return _on_stack(instance, call, texts, ways.stack)
     if not ways.allocates:
         raise GuestError("refused", "the image exports neither malloc nor a stack that takes the parameters")
@@ -77,9 +81,9 @@ def _on_stack(instance: Instance, call: Call, texts: Sequence[bytes], stack: Sta
     return reply
 
 
-def _holds(instance: Instance, texts: Sequence[bytes]) -> bool:
-    (free,) = instance.call(STACK_FREE)
-    return bool(sum([len(text) + ALIGNMENT for text in texts]) <= free // 2)
+def _holds(instance: Instance, stack: Stack, texts: Sequence[bytes]) -> bool:
+    left = instance.call(STACK_FREE)[0] if stack.tells else LEAST_STACK
+    return bool(sum([len(text) + ALIGNMENT for text in texts]) <= left // 2)
 
 
 def _allocated(instance: Instance, allocator: str, texts: Sequence[bytes]) -> list[int | float]:

@@ -83,7 +83,9 @@ def change(content: bytes, said: int, *, size: int) -> bytes:
     frames = [packed(struct.pack("<II", 0, min(said, (1 << 32) - 1))), content]
     row = {"name": "memory", "plain": False, "changed": 1, "gone": 0}
     lengths = [len(frame) for frame in frames]
-    header = encode({"fingerprint": FINGERPRINT, "on": b"", "parts": [row], "size": size, "frames": lengths})
+    header = encode(
+        {"fingerprint": FINGERPRINT, "number": 0, "on": b"", "parts": [row], "size": size, "frames": lengths}
+    )
     made = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
     return made + sha256(made).digest()
 

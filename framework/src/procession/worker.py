@@ -199,8 +199,8 @@ class Worker:
         if live is None or not live.stage.live or live.at <= live.snapshot_at or self.services.read_only:
             return
         (assignment,) = assignments(self.services, self.process.id, live.at, live.at)
-        pending = Pending(self.services, live.at, self._empty)
-        live = attrs.evolve(live)  # what fails leaves the other as it was
+        # What fails leaves the other as it was.
+        pending, live = Pending(self.services, live.at, self._empty), attrs.evolve(live)
         pending.put(live, assignment, due=True)
         pending.commit()
         self._live = live

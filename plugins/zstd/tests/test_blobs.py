@@ -18,8 +18,9 @@ from procession.messages import encode
 from procession.roles import Part, Point, Site
 from procession.testing.fakes import SteppingClock
 from procession_zstd import ZstdOptions, ZstdSnapshotter
+from procession_zstd import snapshotter as snapshotters
 from procession_zstd.headers import MAGIC, VERSION
-from procession_zstd.snapshotter import MOST_BLOBS
+from procession_zstd.trees import MOST_BLOBS, SPAN
 
 FINGERPRINT = "engine one"
 LIMIT = 1 << 20
@@ -40,7 +41,7 @@ def row(changed: int, gone: int = 0, **changes: Any) -> dict[str, Any]:
 def forged(numbers: Sequence[int], cells: bytes, *rows: Any, on: bytes = b"", **changes: Any) -> bytes:
     """Return a blob with a right hash around a list of numbers and one frame of cells."""
     frames = [frame_of(struct.pack(f"<{len(numbers)}I", *numbers)), *([frame_of(cells)] if cells else [])]
-    said = {"fingerprint": FINGERPRINT, "on": on, "parts": list(rows), "size": len(cells)}
+    said = {"fingerprint": FINGERPRINT, "number": 0, "on": on, "parts": list(rows), "size": len(cells)}
     header = encode({**said, "frames": [len(frame) for frame in frames], **changes})
     content = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
     return content + sha256(content).digest()
@@ -72,6 +73,7 @@ def test_forged_blobs_are_read_when_they_are_right(snapshotter: ZstdSnapshotter)
         lambda: forged([3, 4, 2, 1], b"abc", row(2), size=4),
         lambda: forged([3, 4, 2, 1], b"abc", row(2), size=-1),
         lambda: forged([3, 4, 2, 1], b"abc", row(2), on=bytes(32)),
+        lambda: forged([3, 4, 2, 1], b"abc", row(2), number="1"),
         lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[1]),
         lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[]),
         lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[-1, 1]),
@@ -140,8 +142,10 @@ def test_a_change_costs_what_changed(snapshotter: ZstdSnapshotter) -> None:
 
 
 def test_a_whole_one_comes_again(snapshotter: ZstdSnapshotter) -> None:
-    """A point has at most so many blobs, or as many as are together no larger than the whole one."""
-    assert MOST_BLOBS == max(len(point.digests) for point in points(snapshotter, 40))
+    """A point has a blob for each unit of its number in base 4, until a whole one comes again, or outgrows it."""
+    lengths = [len(point.digests) for point in points(snapshotter, SPAN + 2)]
+    assert [*(1 + number % 4 + number // 4 % 4 + number // 16 for number in range(SPAN)), 1, 2] == lengths
+    assert MOST_BLOBS == max(lengths)
     dice, before, lengths = Random(6), None, []
     for _ in range(8):  # of noise, where a change is no smaller than the whole
         parts = {"memory": {number: dice.randbytes(PAGE) for number in range(20)}}
@@ -150,10 +154,29 @@ def test_a_whole_one_comes_again(snapshotter: ZstdSnapshotter) -> None:
     assert [1, 2] * 4 == lengths
 
 
+class Anything(bytes):
+    """Equal whatever it is compared with, as a name that nobody checks."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+def test_names_that_nobody_compares_are_caught(snapshotter: ZstdSnapshotter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point with a change left out is refused; where no blob looks at what is before it, it passes as another."""
+    held = points(snapshotter, 3)
+    blobs = [held[0].content, held[2].content]
+    with pytest.raises(SnapshotError, match="leans on another"):
+        snapshotter.unpack(blobs, FINGERPRINT)
+    monkeypatch.setattr(snapshotters, "_last", lambda digests: Anything())
+    assert held[2].parts != snapshotter.unpack(blobs, FINGERPRINT).parts
+
+
 def test_more_blobs_than_there_may_be_are_refused(snapshotter: ZstdSnapshotter) -> None:
     """What a restart has to read is bounded."""
     blob = forged([3, 3], b"abc", row(1))
-    with pytest.raises(SnapshotError, match="17 blobs"):
+    with pytest.raises(SnapshotError, match="11 blobs"):
         snapshotter.unpack([blob] * (MOST_BLOBS + 1), FINGERPRINT)
 
 

@@ -45,11 +45,13 @@ class PartRow:
 class Header:
     """Hold a header.
 
-    ``on`` is the sha-256 of the blob that it leans on, empty for none; ``parts`` are all there are after it,
+    ``number`` is its point's since the whole one; ``on`` is the sha-256 of the blob that it leans on, empty for none;
+    ``parts`` are all there are after it,
     ``size`` their bytes; ``frames`` are the lengths of its frames.
     """
 
     fingerprint: str
+    number: int
     on: bytes
     parts: tuple[PartRow, ...]
     size: int
@@ -90,9 +92,9 @@ def opened(content: bytes) -> tuple[int, Message, memoryview]:
 
 def header_of(said: Message, body: memoryview) -> tuple[Header, list[memoryview]]:
     """Return a header and the frames that it tells apart."""
-    types = {"fingerprint": str, "on": bytes, "parts": tuple, "size": int, "frames": tuple}
-    fingerprint, on, listed, size, lengths = fields(said, types)
-    header = Header(fingerprint, on, tuple([_row(row) for row in listed]), size, lengths)
+    types = {"fingerprint": str, "number": int, "on": bytes, "parts": tuple, "size": int, "frames": tuple}
+    fingerprint, number, on, listed, size, lengths = fields(said, types)
+    header = Header(fingerprint, number, on, tuple([_row(row) for row in listed]), size, lengths)
     check_names([row.name for row in header.parts])
     if any(type(length) is not int or length < 0 for length in lengths) or sum(lengths) != len(body):
         raise damaged("the frames are not as long as the header says")

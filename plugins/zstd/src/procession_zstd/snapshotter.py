@@ -2,7 +2,7 @@
 
 Rules
 -----
-* A point is whole, or leans on the one before as long as those that lean are together no larger than the whole one.
+* A point is whole, or leans on an earlier one as long as those that lean are together no larger than the whole one.
 * What is read is checked before memory is taken for it, blob by blob in their order.
 """
 
@@ -29,8 +29,7 @@ from procession_zstd.headers import (
     sealed,
 )
 from procession_zstd.reading import parts_after
-
-MOST_BLOBS = 16  # of a point: each costs a restart less than half a millisecond of an AOS process
+from procession_zstd.trees import MOST_BLOBS, Counted, counted, leaning_on
 
 
 def _is_level(options: object, attribute: object, value: int) -> None:
@@ -64,14 +63,15 @@ class ZstdSnapshotter:
         """Return the parts as a point; the same parts, on top of the same point, give the same bytes."""
         size = size_of(parts)
         check_size(size, self._options.limit)
-        if before is not None and not _carries(before):
-            before = None
-        digests, sizes = (before.digests, before.sizes) if before else ((), ())
-        changes = changes_of(parts, before.parts if before else {})
+        on = leaning_on(before)
+        number = before.number + 1 if on and isinstance(before, Counted) else 0
+        digests, sizes = (on.digests, on.sizes) if on else ((), ())
+        changes = changes_of(parts, on.parts if on else {})
         frames = [compress([listed(changes)], level=self._options.level), *self._frames(changes)]
-        header = Header(fingerprint, _last(digests), tuple([change.row for change in changes]), size, _lengths(frames))
-        content = sealed(header, frames)
-        return Point(parts, content, (*digests, sha256(content).digest()), (*sizes, len(content)))
+        rows = tuple([change.row for change in changes])
+        content = sealed(Header(fingerprint, number, _last(digests), rows, size, _lengths(frames)), frames)
+        point = Point(parts, content, (*digests, sha256(content).digest()), (*sizes, len(content)))
+        return counted(point, number, before if number and isinstance(before, Counted) else None)
 
     def unpack(self, blobs: Sequence[bytes], fingerprint: str) -> Point:
         """Return the point of all its blobs.
@@ -81,12 +81,11 @@ class ZstdSnapshotter:
         """
         if not 0 < len(blobs) <= MOST_BLOBS:
             raise damaged(f"{len(blobs)} blobs, where 1 to {MOST_BLOBS} make a point")
-        parts: Mapping[str, Part] = {}
-        digests: list[bytes] = []
+        point: Counted | None = None
         for blob in blobs:
-            parts = self._applied(blob, fingerprint, digests, parts)
-            digests.append(sha256(blob).digest())
-        return Point(parts, blobs[-1], tuple(digests), _lengths(blobs))
+            point = self._after(point, blob, fingerprint)
+        assert point is not None
+        return point
 
     def _frames(self, changes: Sequence[Change]) -> Iterator[bytes]:
         pairs = [pair for change in changes for pair in change.cells.values()]
@@ -96,18 +95,21 @@ class ZstdSnapshotter:
             old = b"".join([old for old, _ in group])
             yield compress([new for _, new in group], level=self._options.level, old=old)
 
-    def _applied(
-        self, blob: bytes, fingerprint: str, digests: Sequence[bytes], before: Mapping[str, Part]
-    ) -> Mapping[str, Part]:
-        """Return the parts after a blob."""
+    def _after(self, before: Counted | None, blob: bytes, fingerprint: str) -> Counted:
+        """Return the point after one more blob."""
+        known, digests, sizes = (before.parts, before.digests, before.sizes) if before else ({}, (), ())
         version, said, body = opened(blob)
-        if version == FIRST_VERSION and not digests:
-            return older.unpack(said, body, fingerprint, self._options.limit)
-        header, frames = header_of(said, body)
-        check_fingerprint(header.fingerprint, fingerprint)
-        if header.on != _last(digests):
-            raise damaged("it leans on another than the one before")
-        return parts_after(before, header, frames, self._options.limit)
+        number, parts = 0, known
+        if version == FIRST_VERSION and not before:
+            parts = older.unpack(said, body, fingerprint, self._options.limit)
+        else:
+            header, frames = header_of(said, body)
+            check_fingerprint(header.fingerprint, fingerprint)
+            if header.on != _last(digests):
+                raise damaged("it leans on another than the one before")
+            number, parts = header.number, parts_after(known, header, frames, self._options.limit)
+        point = Point(parts, blob, (*digests, sha256(blob).digest()), (*sizes, len(blob)))
+        return counted(point, number, before)
 
 
 def _last(digests: Sequence[bytes]) -> bytes:
@@ -116,8 +118,3 @@ def _last(digests: Sequence[bytes]) -> bytes:
 
 def _lengths(blobs: Sequence[bytes]) -> tuple[int, ...]:
     return tuple([len(blob) for blob in blobs])
-
-
-def _carries(before: Point) -> bool:
-    """Tell whether one more may lean on a point."""
-    return len(before.sizes) < MOST_BLOBS and sum(before.sizes[1:]) <= before.sizes[0]

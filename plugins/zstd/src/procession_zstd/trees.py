@@ -1,0 +1,61 @@
+"""Trees: which earlier point a new one leans on, so that few blobs bring back any of many.
+
+Rules
+-----
+* Points count from the whole one, 0, in base 4; each leans on the one whose lowest digit that is not 0 is one less.
+* So a point has a blob for each unit of its digits: at most 10 of 64 points, where one after the other had 64.
+* What a number says is a matter of cost alone: whether blobs belong together, their hashes say.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from procession.roles import Point
+
+RADIX = 4
+SPAN = RADIX**3  # points from one whole one to the next
+MOST_BLOBS = 1 + 3 * (RADIX - 1)
+
+
+@attrs.frozen
+class Counted(Point):
+    """Hold a point with its number, and the earlier ones that others will lean on."""
+
+    number: int = 0
+    anchors: tuple[Counted, ...] = ()
+
+
+def leaning_on(before: Point | None) -> Counted | None:
+    """Return the point that the next one leans on; None where it is to be whole.
+
+    It is whole too where those that lean on a whole one are together larger than it is.
+    """
+    if not isinstance(before, Counted):
+        return None
+    wanted = parent_of(before.number + 1)
+    found = next((point for point in (before, *before.anchors) if point.number == wanted), None)
+    if found is None or len(found.sizes) >= MOST_BLOBS or sum(found.sizes[1:]) > found.sizes[0]:
+        return None
+    return found
+
+
+def parent_of(number: int) -> int:
+    """Return the number that another leans on, -1 for none.
+
+    >>> [parent_of(number) for number in (0, 1, 3, 4, 5, 20, 32, 63, 64)]
+    [-1, 0, 2, 0, 4, 16, 16, 62, -1]
+    """
+    if not 0 < number < SPAN:
+        return -1
+    step = 1
+    while number % (step * RADIX) == 0:
+        step *= RADIX
+    return number - step
+
+
+def counted(point: Point, number: int, before: Counted | None) -> Counted:
+    """Return a point with its number, after one before it."""
+    kept = {number - number % step for step in (RADIX, RADIX**2, SPAN)} - {number}
+    anchors = [earlier for earlier in (before, *before.anchors) if earlier.number in kept] if before else []
+    return Counted(point.parts, point.content, point.digests, point.sizes, number, tuple(anchors))

@@ -24,7 +24,7 @@ from procession_scheduler import known, tiers
 from procession_scheduler.rows import SLOTS, all_rows, first_row
 from procession_scheduler.tiers import INDEXED, NOTED, DamagedIndexError, Entry, Row, name_of, namer, watched
 
-BEHIND = 2_048  # messages and names that may be outside of the tiers
+BEHIND = 4_096  # messages and names that may be outside of the tiers
 SCHEMA = (
     "ALTER TABLE processes ADD COLUMN indexed INTEGER NOT NULL DEFAULT -1;"  # the last slot whose message is in them
     "ALTER TABLE processes ADD COLUMN mark BLOB NOT NULL DEFAULT x'';"  # that proves it

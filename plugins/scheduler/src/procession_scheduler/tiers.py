@@ -27,7 +27,7 @@ import attrs
 from procession_scheduler.rows import all_rows
 
 NAME_BYTES = 16
-FULL = 32_768  # entries of the first tier from which on slices of it move
+FULL = 65_536  # entries of the first tier from which on slices of it move: about as many as come, a slice each time
 TIERS = (1, 2)
 BUCKETS = 256  # of a tier, by the first byte of the name
 SLICE = 16  # buckets that move at once

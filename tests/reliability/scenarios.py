@@ -24,7 +24,6 @@ from procession.batches import Pending
 from procession.ids import to_id
 from procession.messages import Message
 from procession.schedules import Assignment, Head, Submission, Tick, check_chain, next_assignment
-from procession.worker import Worker
 from procession.workers import Workers
 from procession_scheduler.scheduler import FileScheduler
 from reliability import relays
@@ -345,21 +344,21 @@ def answer_before_writing() -> None:
 
 def tell_before_committing() -> None:
     """Take the protection away: results are told when they are computed, and committed with the next ones."""
-    real, close = Worker._commit, Workers.close
+    real, close = Pending.commit, Workers.close
     waiting: list[Callable[[], None]] = []
 
     def write() -> None:
         while waiting:
             waiting.pop(0)()
 
-    def commit(worker: Worker, pending: Pending) -> None:
+    def commit(pending: Pending) -> None:
         write()
-        waiting.append(partial(real, worker, pending))
+        waiting.append(partial(real, pending))
 
     def close_and_write(workers: Workers) -> list[Callable[[], None]]:
         return [*close(workers), write]
 
-    Worker._commit, Workers.close = commit, close_and_write
+    Pending.commit, Workers.close = commit, close_and_write
 
 
 _UNPROTECTED: Mapping[str, Callable[[], object]] = MappingProxyType(

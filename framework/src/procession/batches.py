@@ -55,7 +55,8 @@ class Pending:
 
         Raises ComputeError (kind ``divergence``), unless the state below was accepted from other devices.
         """
-        stored = self._stored(assignment)
+        at, may_be = assignment.slot, assignment.slot <= self._horizon
+        stored = read_record(self._services, assignment.process, at, assignment) if may_be else None
         if stored is not None and stored.state_digest != result.state.digest:
             what = "computing on gives another state than other devices did; the stored result stands"
             if executor.accepted and self._services.accepts(stored.process, stored.slot, what):
@@ -104,10 +105,6 @@ class Pending:
             node.saved_in = self._services.cache
         for hook, facts in self._watched:
             self._services.watch(hook, **facts)
-
-    def _stored(self, assignment: Assignment) -> Record | None:
-        may_be = assignment.slot <= self._horizon
-        return read_record(self._services, assignment.process, assignment.slot, assignment) if may_be else None
 
     def _take(self, state: Message) -> None:
         self._size += len(state.encoded)

@@ -27,9 +27,9 @@ def submission_of(
     message: Mapping[str, Any], schemes: Mapping[str, CommitmentScheme], *, idempotency_key: str | None = None
 ) -> Submission:
     """Return what a scheduler is offered for a message. RequestError says why it is none."""
-    if not isinstance(message, Mapping):
+    if type(message) is not dict and not isinstance(message, Mapping):
         raise _refused(f"{type(message).__name__} is no message", "give a map of keys and values", "message")
-    offered = (message if isinstance(message, Message) else Message(message)).public()
+    offered = (message if type(message) is Message else Message(message)).public()
     recognised_by = _verified(offered, schemes)
     return Submission(offered, message_id(offered), recognised_by, idempotency_key, content=_content(offered))
 

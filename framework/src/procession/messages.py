@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 from procession import canonical, tries
 from procession.canonical import MAX_DEPTH, checked_integer, dumps, loads, not_a_value, refusal
@@ -126,7 +126,9 @@ class Message(Node, Mapping[str, Any]):
         table: Any = self._rows or self.table
         if type(table) is dict:
             value = table.get(key, REMOVED)
-            return table.get(normalize_key(key), default) if value is REMOVED else value
+            if value is REMOVED and not (type(key) is str and key.islower() and key.isascii()):  # normal already
+                value = table.get(normalize_key(key), REMOVED)
+            return default if value is REMOVED else value
         return tries.find(table, normalize_key(key), default)
 
     def at(self, path: str, default: Any = None) -> Any:
@@ -150,8 +152,7 @@ class Message(Node, Mapping[str, Any]):
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        known = isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool))
-        return known and self.get(cast(str, key), REMOVED) is not REMOVED
+        return isinstance(key, str | int) and not isinstance(key, bool) and self.get(key, REMOVED) is not REMOVED
 
     def items(self) -> ItemsView[str, Any]:
         """Return the rows in canonical order, a trie walked once."""
@@ -197,7 +198,7 @@ class Message(Node, Mapping[str, Any]):
     def with_rows(self, rows: Rows) -> Message:
         """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
         message = Message.of_rows(tries.replaced(self._rows or self.table, rows), self._private)
-        message.clean = self.clean and all(map(tries.is_clean, rows.values()))
+        message.clean = self.clean and tries.are_clean(rows.values())
         return message
 
     def public(self) -> Message:
@@ -240,11 +241,8 @@ class Message(Node, Mapping[str, Any]):
 
     def nodes_below(self) -> Iterable[Node]:
         """Return the nodes that this one holds; none while it was not looked into."""
-        if self._rows is None:
-            return ()
-        if isinstance(self._rows, Branch):
-            return self._rows.nodes_below()
-        return tries.nodes_in(self._rows.values())
+        table = self._rows or {}
+        return table.nodes_below() if isinstance(table, Branch) else tries.nodes_in(table.values())
 
     @property
     def linked(self) -> bool:
@@ -345,7 +343,7 @@ def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int 
     """Return the public and the private rows of a map, keys normalised and values frozen."""
     public: Rows = {}
     private: Rows = {}
-    for key, value in rows.items() if isinstance(rows, Mapping) else rows:
+    for key, value in rows.items() if type(rows) is dict or isinstance(rows, Mapping) else rows:
         name = normalize_key(key)
         if is_private(name):
             private[name] = value

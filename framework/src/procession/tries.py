@@ -249,9 +249,10 @@ def nibble(key: str, depth: int) -> int:
     return byte & 15 if depth & 1 else byte >> 4
 
 
-def is_clean(value: Any) -> bool:
-    """Tell whether a new value of a row is known to hold no private row."""
-    return type(value) in PLAIN or value is REMOVED or (isinstance(value, Node) and value.clean)
+def are_clean(values: Iterable[Any]) -> bool:
+    """Tell whether new values of rows are known to hold no private row."""
+    others = [value for value in values if type(value) not in PLAIN and value is not REMOVED]
+    return not others or all(isinstance(value, Node) and value.clean for value in others)
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,6 +159,36 @@ def test_public_keeps_what_is_clean() -> None:
     soiled = message.with_private("priv", 1).put("e", Message({}).with_private("priv", 1))
     assert message["a"] is soiled.public()["a"]
     assert message["c"] is soiled.public()["c"]
+
+
+SOILED = {
+    "a message": Message({"a": 1}).with_private("priv", 1),
+    "one in a message": Message({"in": Message({"a": 1}).with_private("priv", 1)}),
+    "one in a list": (Message({"a": 1}).with_private("priv", 1),),
+}
+
+
+@pytest.mark.parametrize("size", [1, FLAT_LIMIT + 1])
+@pytest.mark.parametrize("value", SOILED.values(), ids=SOILED)
+def test_what_is_put_into_a_clean_message_is_looked_at(value: Any, size: int) -> None:
+    """A private row that comes in below a value leaves with the next public form, also behind other changes."""
+    clean = Message({f"k{n}": n for n in range(size)}).public().put("other", 1)
+    soiled = clean.put("new", value).put("other", 2)
+    assert "priv" in str(privates(soiled))
+    assert [] == privates(soiled.public())
+    assert [] == privates(clean)
+
+
+def privates(value: Any) -> list[Mapping[str, Any]]:
+    """Return the private rows of a value and all below it."""
+    if isinstance(value, Message):
+        return [each for each in (value.private, *map_all(privates, value.values())) if each]
+    return map_all(privates, value) if isinstance(value, tuple) else []
+
+
+def map_all(find: Any, values: Any) -> list[Any]:
+    """Return all that is found below values."""
+    return [found for value in values for found in find(value)]
 
 
 # -- merging
@@ -334,6 +365,8 @@ def test_there_is_one_nan() -> None:
     """A message with a NaN equals itself and every other with a NaN."""
     assert Message({"a": math.nan}) == Message({"a": -math.nan})
     assert same(math.nan, -math.nan)
+    (strange,) = struct.unpack(">d", bytes.fromhex("fff8000000000001"))
+    assert struct.pack(">d", math.nan) == struct.pack(">d", Message({"a": strange})["a"])
 
 
 def test_messages_compare_with_maps() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from kernel.yards import PATIENCE, Gate, Yard, live, started, until
 from procession import ComputeError, Message, hookimpl, workers
 from procession.errors import CacheError, ScheduleError
 from procession.hands import Hands
+from procession.lines import Waiter
 from procession.testing.fakes import MemoryScheduler
 
 
@@ -23,6 +26,24 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
     yield one
     one.leave.set()
     one.close()
+
+
+# -- being told
+
+
+def test_a_waiter_is_told_once_and_tells_all() -> None:
+    """Who waits for the same gets what was told first, whenever it comes; a deadline that passes tells nothing."""
+    waiter = Waiter()
+    assert not waiter.wait(time.monotonic())
+    found: list[Message | None] = []
+    callers = [started(lambda: found.append(waiter.state) if waiter.wait(math.inf) else None) for _ in range(4)]
+    state = Message({"a": 1})
+    waiter.tell(state)
+    waiter.tell(None, ComputeError("too late"))
+    for caller in callers:
+        caller.join(PATIENCE)
+    assert waiter.wait(math.inf)
+    assert [state] * 4 == found
 
 
 # -- giving room up

@@ -57,7 +57,7 @@ class Lookup(Protocol):
 def prepared(process: str, submission: Submission) -> Offer:
     """Return a submission ready to be planned; RequestError for one that could not be read back."""
     offered = submission.message.public()
-    content = whole_bytes(offered)
+    content = submission.content or whole_bytes(offered)
     message = offered if is_plain(offered, MAX_DEPTH) else message_of(content)  # one that is too deep is refused here
     if message is not submission.message:
         submission = attrs.evolve(submission, message=message)  # as it will be read back

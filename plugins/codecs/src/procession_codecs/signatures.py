@@ -30,7 +30,7 @@ HMAC: Final = "hmac-sha256"
 HMAC_KEY: Final = b"ao"
 ALIASES: Final = frozenset({"ao", "constant:ao"})  # what names that key
 
-_MEMBER = re.compile(r"[ \t]*([A-Za-z0-9*][A-Za-z0-9_.*-]{0,127})=((?:\"(?:[^\"\\]|\\.)*\"|[^\",])*)(?:,|\Z)")
+_MEMBER = re.compile(r"[ \t]*([A-Za-z0-9*][A-Za-z0-9_.*-]{0,127})=((?:\"(?:[^\"\\]++|\\.)*+\"|[^\",]++)*+)(?:,|\Z)")
 _BYTES = re.compile(r":([A-Za-z0-9+/_=-]*):[ \t]*\Z")
 _COMPONENT = re.compile(r"@?[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
 

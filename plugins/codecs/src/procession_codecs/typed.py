@@ -26,11 +26,11 @@ LIST: Final = "list"
 EMPTY: Final[Mapping[str, Any]] = {"empty-binary": "", "empty-list": (), "empty-message": Message()}
 ITSELF: Final = "."  # the name under which a map says its own type
 
-_ENTRY = re.compile(r"([^=,]*)=(?:\"([^\"]*)\"\s*|([^\",]*))(?:,|\Z)")
+_ENTRY = re.compile(r"([^=,]*+)=(?:\"([^\"]*+)\"\s*+|([^\",]*+))(?:,|\Z)")
 _ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _PLAIN_KEY = re.compile(r"[a-z0-9._/?&-]*\Z")
-_ITEM = re.compile(r"((?:\"(?:[^\"\\]|\\.)*\"|[^\",])*)(?:,|\Z)", re.DOTALL)
-_QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"\Z", re.DOTALL)
+_ITEM = re.compile(r"((?:\"(?:[^\"\\]++|\\.)*+\"|[^\",]++)*+)(?:,|\Z)", re.DOTALL)
+_QUOTED = re.compile(r"\"((?:[^\"\\]++|\\.)*+)\"\Z", re.DOTALL)
 _TYPED = re.compile(r"\(ao-type-([a-z-]+)\) ?(.*)\Z", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,78}\Z")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][+-]?[0-9]{1,4})?|inf|nan)\Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from procession.errors import RequestError
 from procession_codecs.ans104 import Ans104
 from procession_codecs.httpsig import HttpSig
 from procession_codecs.keys import Signer
+from procession_codecs.multipart import Part, write_parts
+from procession_codecs.signatures import digest_of, sign
 
 from .signing import rsa_sign, signed_fields
 from .vectors import sent, vector
@@ -120,6 +123,57 @@ def test_a_message_within_another_that_was_altered_is_refused(other_signer: Sign
         with pytest.raises(RequestError) as caught:
             HTTP.decode_request("GET", "/", headers, body)
         assert "signature" == caught.value.kind
+
+
+def test_commitments_in_lists_of_json_are_checked(other_signer: Signer) -> None:
+    """A message in a list is adopted like any other, and refused like any other."""
+    inner = HTTP.commit(Message({"n": 1}), other_signer)
+    assert inner == HTTP.adopt(Message({"all": [inner, [inner]]}))["all"][1][0]
+    with pytest.raises(RequestError):
+        HTTP.adopt(Message({"all": [inner, [inner.set({"n": 2})]]}))
+
+
+def _within_eight(message: dict[str, Any], signer: Signer) -> dict[str, Any]:
+    """Return a map under eight commitments, whose body holds another such map."""
+    lines = {key: value for key, value in message.items() if isinstance(value, str) and "\r" not in value}
+    parts = [Part("in", lines)] + ([Part("in/data", {}, message["data"].encode())] if "data" in message else [])
+    parts += [Part(f"in/commitments/{name}", entry) for name, entry in message.get("commitments", {}).items()]
+    content_type, body = write_parts(parts)
+    fields = {"content-digest": digest_of(body), "content-type": content_type, "inline-body-key": "data"}
+    entries = [sign(signer, fields) for _ in range(8)]
+    named = {
+        entry.id: {"commitment-device": "httpsig@1.0", "committer": entry.committer} | entry.rows for entry in entries
+    }
+    return {**fields, "data": body.decode(), "commitments": named}
+
+
+def test_what_stands_under_many_commitments_is_read_once(other_signer: Signer) -> None:
+    """Each level costs its own signatures: eight within eight within eight are 24, and not 512."""
+
+    def spent(levels: int) -> float:
+        table: dict[str, Any] = {"x": "1"}
+        for _ in range(levels):
+            table = _within_eight(table, other_signer)
+        message = Message({"body": table})
+        begin = time.process_time()
+        HTTP.adopt(message)
+        return time.process_time() - begin
+
+    one, five = (min(spent(levels) for _ in range(2)) for levels in (1, 5))
+    assert 80 * one > five
+
+
+@pytest.mark.parametrize(("count", "kind"), [(9, "too-large"), (300, "too-large")])
+def test_commitments_are_counted_before_they_are_checked(other_signer: Signer, count: int, kind: str) -> None:
+    """More than eight of a message, or than 256 in all, are refused."""
+    (entry,) = HTTP.commit(Message({"n": 1}), other_signer)["commitments"].values()
+    one = Message({"n": 1, "commitments": {f"{place:043}": entry for place in range(count)}})
+    many = Message({"all": [{"n": 1, "commitments": {"A" * 43: entry}}] * count * 30})
+    for message in (one, many):
+        with pytest.raises(RequestError) as caught:
+            HTTP.adopt(message)
+        assert kind == caught.value.kind
+    assert not HTTP.verify(one, f"{0:043}")
 
 
 def test_a_body_that_nobody_signed_is_refused(other_signer: Signer) -> None:

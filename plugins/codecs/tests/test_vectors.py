@@ -10,6 +10,7 @@ import pytest
 from procession import Message
 from procession.commitments import committers, message_id, original_tags, without_commitments
 from procession.errors import RequestError
+from procession.ids import hash_id
 from procession_codecs.ans104 import Ans104
 from procession_codecs.commits import Signed
 from procession_codecs.httpsig import HttpSig
@@ -165,3 +166,16 @@ def test_the_id_of_an_unsigned_message_is_hyperbeams(place: int) -> None:
     """The HMAC id is the one that a node of HyperBEAM printed."""
     table, expected = vector("19")["unsigned_ids"][place]
     assert expected == HTTP.unsigned_id(from_table(table))
+
+
+@pytest.mark.parametrize("place", range(2))
+def test_the_next_base_of_a_hashpath_is_hyperbeams(place: int) -> None:
+    """What a request gives on a base has the id that a node printed."""
+    path, expected = vector("19")["hashpath_bases"][place]
+    assert expected == HTTP.hashpath(*path.split("/"))
+
+
+def test_hbsig_has_an_id_of_its_own_for_both_commitments() -> None:
+    """It hashes the ids as a text, where HyperBEAM sums them; it is no id of ours, and the vector is understood."""
+    found = vector("14")["expected"]
+    assert found["hbsig_id_of_both"] == hash_id(", ".join(sorted([found["rsa_id"], found["hmac_id"]])).encode())

@@ -19,7 +19,7 @@ from procession.ids import from_id, is_id, to_id
 from procession.messages import Message, is_private
 from procession_codecs.items import SIZES, Item, read_item, signed_item, write_tags
 from procession_codecs.keys import Signer
-from procession_codecs.refusals import refused
+from procession_codecs.refusals import SIGNATURES, refused
 from procession_codecs.structured import as_message, from_table, to_table
 from procession_codecs.texts import as_bytes, from_base64, text_or_bytes, to_base64url
 
@@ -65,6 +65,8 @@ class Ans104:
         """Tell whether the signer of that item vouches for exactly this message."""
         entries = message.get(KEY)
         entry = entries.get(commitment_id) if isinstance(entries, Message) else None
+        if entry is None or len(entries) > SIGNATURES:
+            return False
         try:
             item = _item(message, entry)
             said = message_of(item)
@@ -79,8 +81,8 @@ def item_message(content: bytes) -> Message:
     return message_of(_signed(read_item(content)))
 
 
-def adopted(message: Message, given: str, entry: Message) -> tuple[Message, str, dict[str, Any]]:
-    """Return the message of a commitment that came beside it, its id and what is kept of it.
+def adopted(message: Message, given: str, entry: Message) -> tuple[str, dict[str, Any]]:
+    """Return the id of a commitment that came beside a message, and what is kept of it.
 
     The id may have lost its letter case. RequestError (kind ``signature``) where it is of another message.
     """
@@ -88,7 +90,7 @@ def adopted(message: Message, given: str, entry: Message) -> tuple[Message, str,
     said = message_of(item)
     if item.id.lower() != given.lower() or said.without(KEY) != message:
         raise refused(f"the item {given[:50]!r} is not of this message", "commitments", kind="signature")
-    return message, item.id, dict(said[KEY][item.id])
+    return item.id, dict(said[KEY][item.id])
 
 
 def message_of(item: Item) -> Message:

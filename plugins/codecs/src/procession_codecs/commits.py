@@ -117,9 +117,10 @@ def verifies(message: Message, commitment_id: str) -> bool:
     """Tell whether a commitment of a message is of exactly this message."""
     entries = message.get(KEY)
     entry = entries.get(commitment_id) if isinstance(entries, Message) else None
-    bare = message.without(KEY)
+    if not isinstance(entry, Message) or len(entries) > SIGNATURES:
+        return False
     try:
-        return isinstance(entry, Message) and _is_of(bare, entry, commitment_id)
+        return _is_of(message.without(KEY), entry, commitment_id)
     except RequestError:
         return False
 
@@ -130,19 +131,22 @@ def adopted(table: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any]:
     RequestError (kind ``signature``) where one of them is of another message.
     """
     bounded(depth, DEPTH, "maps within one another", "codec")
-    rows = {key: adopted(value, depth + 1) if isinstance(value, Mapping) else value for key, value in table.items()}
+    rows = {key: _within(value, depth + 1) for key, value in table.items()}
     entries = rows.get(KEY)
     if entries is None or entries == {}:
         return rows
     if not isinstance(entries, Mapping):
         raise _unsigned("commitments that are no map", "leave them out")
     del rows[KEY]
-    plain = {**to_table(from_table(rows)), **{key: row for key, row in rows.items() if isinstance(row, str | bytes)}}
     bounded(len(entries), SIGNATURES, "commitments", "commitments")
-    found = [_adopted(plain, given, entry) for given, entry in entries.items()]
-    if any(message != found[0][0] for message, _, _ in found):
-        raise _unsigned("the commitments are of different messages", "let all signers sign the same")
-    return found[0][0].set({KEY: {name: entry for _, name, entry in found}}, explicit=True)
+    plain = {**to_table(from_table(rows)), **{key: row for key, row in rows.items() if isinstance(row, str | bytes)}}
+    rich = {given: _entry(given, entry) for given, entry in entries.items()}
+    items = {given for given, entry in rich.items() if entry.get("commitment-device") == ans104.DEVICE}
+    claims = [_Claim.of(plain, given, entry) for given, entry in rich.items() if given not in items]
+    message = claims[0].signed.message if claims else from_table(plain)  # once: what it holds is checked there again
+    found = dict(claim.kept(message, claims[0].signed) for claim in claims)
+    found |= dict(ans104.adopted(message, given, rich[given]) for given in sorted(items))
+    return message.set({KEY: found}, explicit=True)
 
 
 def reduced(message: Message) -> Message:
@@ -157,20 +161,42 @@ def reduced(message: Message) -> Message:
 # -- inside
 
 
-def _adopted(table: Mapping[str, Any], given: str, entry: Any) -> tuple[Message, str, dict[str, Any]]:
-    """Return the message of a commitment, its id and what is kept of it."""
+def _within(value: Any, depth: int) -> Any:
+    if isinstance(value, list):
+        return [_within(item, depth) for item in value]
+    return adopted(value, depth) if isinstance(value, Mapping) else value
+
+
+@attrs.frozen
+class _Claim:
+    """Hold a commitment that came beside a message, once its signature is checked."""
+
+    name: str
+    signed: Signed
+    signature: Signature
+    is_alias: bool
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], given: str, entry: Message) -> _Claim:
+        """Return the claim of a commitment; RequestError where it is of another message."""
+        signature, is_alias = _signature(entry)
+        signed = _signed(table, entry, signature)
+        name = signed.id_by(signature, is_alias)
+        if name.lower() != given.lower():
+            raise _unsigned(f"the commitment {given[:50]!r} is not of this message", "sign what is sent")
+        return cls(name, signed, signature, is_alias)
+
+    def kept(self, message: Message, first: Signed) -> tuple[str, dict[str, Any]]:
+        """Return its id and what is kept of it, where it is of what the first one is of."""
+        if (self.signed.fields, self.signed.body) != (first.fields, first.body):
+            raise _unsigned("the commitments are of different messages", "let all signers sign the same")
+        return self.name, self.signed.entry(self.signature, message, self.is_alias)
+
+
+def _entry(given: str, entry: Any) -> Message:
     if not isinstance(entry, Mapping):
         raise _unsigned(f"the commitment {given[:50]!r} is no map", "leave it out")
-    rich = entry if isinstance(entry, Message) else from_table(entry)
-    if rich.get("commitment-device") == ans104.DEVICE:
-        return ans104.adopted(from_table(table), given, rich)
-    signature, is_alias = _signature(rich)
-    signed = _signed(table, rich, signature)
-    name = signed.id_by(signature, is_alias)
-    if name.lower() != given.lower():
-        raise _unsigned(f"the commitment {given[:50]!r} is not of this message", "sign what is sent")
-    message = signed.message
-    return message, name, signed.entry(signature, message, is_alias)
+    return entry if isinstance(entry, Message) else from_table(entry)
 
 
 def _is_of(bare: Message, entry: Message, commitment_id: str) -> bool:
@@ -180,11 +206,11 @@ def _is_of(bare: Message, entry: Message, commitment_id: str) -> bool:
     signed = _signed(table, entry, signature)
     committer, alg = (None, HMAC) if is_alias else (signature.committer, signature.alg)
     return (
-        signed.message == (from_table(table) if is_table else bare)
-        and _listed(entry, bare) == set(bare)
+        _listed(entry, bare) == set(bare)
         and entry.get("committer") == committer
         and entry.get("alg", alg) == alg
         and signed.id_by(signature, is_alias) == commitment_id
+        and signed.message == (from_table(table) if is_table else bare)
     )
 
 

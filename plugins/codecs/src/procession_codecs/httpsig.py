@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from procession.commitments import KEY
 from procession.errors import RequestError
+from procession.ids import from_id, hash_id
 from procession.messages import Message
 from procession_codecs.ans104 import item_message
 from procession_codecs.commits import Signed, adopted, check_digest, committed, reduced, verifies
 from procession_codecs.keys import Signer, new_wallet, signer_of
-from procession_codecs.refusals import BODY_BYTES, HEADER_BYTES, HEADERS, bounded, refused
+from procession_codecs.refusals import BODY_BYTES, COMMITMENTS, HEADER_BYTES, HEADERS, bounded, refused
 from procession_codecs.signatures import Signature, digest_of, read_signatures, sign, unsigned_id
 from procession_codecs.structured import from_table, to_table
 from procession_codecs.texts import header_text
@@ -100,7 +102,9 @@ class HttpSig:
 
         RequestError (kind ``signature``) where one of them is of another message.
         """
-        table = adopted(message.plain())
+        plain = message.plain()
+        bounded(_commitments(plain), COMMITMENTS, "commitments", "commitments")
+        table = adopted(plain)
         return table if isinstance(table, Message) else from_table(table) if TYPES in table else Message(table)
 
     def reduce(self, message: Message) -> Message:
@@ -118,6 +122,10 @@ class HttpSig:
         derived = {("@path" if name == "path" else name): value for name, value in values.items()}
         return unsigned_id(tuple(derived), derived)
 
+    def hashpath(self, base: str, request: str) -> str:
+        """Return the id of what a request of an id gives on the message of another: the next base of a hashpath."""
+        return hash_id(from_id(base) + from_id(request))
+
     def signer(self, jwk: str | bytes | Mapping[str, Any]) -> Signer:
         """Return the signer of a wallet in JWK form; ConfigError if it is none."""
         return signer_of(jwk)
@@ -128,6 +136,16 @@ class HttpSig:
 
 
 # -- inside
+
+
+def _commitments(value: Any) -> int:
+    """Return how many commitments there are within a value."""
+    if isinstance(value, list):
+        return sum(map(_commitments, value))
+    if not isinstance(value, dict):
+        return 0
+    here = value.get(KEY)
+    return (len(here) if isinstance(here, dict) else 0) + sum(map(_commitments, value.values()))
 
 
 def _fields(headers: Iterable[Header]) -> Fields:

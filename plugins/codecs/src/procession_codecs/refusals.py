@@ -19,6 +19,7 @@ PARTS: Final = 2048  # of a multipart body
 LINES: Final = 4096  # of one part
 DEPTH: Final = 64  # keys of a path within a message, and lists within lists
 SIGNATURES: Final = 8  # of one message
+COMMITMENTS: Final = 256  # of a message and those within it
 COMPONENTS: Final = 512  # of one signature
 TAGS: Final = 128  # of a data item
 TAG_BYTES: Final = 64 << 10  # of all of them

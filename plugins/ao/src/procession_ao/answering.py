@@ -30,6 +30,7 @@ from procession_ao.listing import PAGE, page_of
 VALUE, RESULTS, DOCUMENT = "value", "results", "document"
 PUTS: Final = ("schedule", "push")  # keys that put a message into a schedule
 
+_UNREADABLE = re.compile("[\x00-\x1f\x7f]")
 _NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
 
 
@@ -120,6 +121,7 @@ def _check(asked: Asked, steps: tuple[Step, ...], *, signed: bool) -> None:
     message = asked.message.get("body", asked.message)
     if not isinstance(message, Message):
         return
+    _refuse_strange_keys(asked.message)
     here, target = steps[0].name, message.get("target")
     if is_id(here) and isinstance(target, str) and target not in ("", here):
         remedy = "post it to the process that it is addressed to"
@@ -131,6 +133,15 @@ def _check(asked: Asked, steps: tuple[Step, ...], *, signed: bool) -> None:
             remedy="sign it, or ask for a node whose [host.http] does not say require-signed",
             kind="unsigned",
         )
+
+
+def _refuse_strange_keys(message: Message) -> None:
+    """Refuse keys that some reader could take for another place, or that nobody can read."""
+    for key, value in message.items():
+        if key in (".", "..") or _UNREADABLE.search(key):
+            raise _refused(f"{key[:40]!r} is no key", "message", "name it by words")
+        if isinstance(value, Message):
+            _refuse_strange_keys(value)
 
 
 def _place_of_results(steps: tuple[Step, ...]) -> int | None:

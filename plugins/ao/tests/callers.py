@@ -11,6 +11,7 @@ import attrs
 
 import procession_ao
 import procession_codecs
+import procession_http
 from procession import Assignment, Factory, Kernel, Message, Ok, PureStage, hookimpl
 from procession.jsons import from_json
 from procession.roles import Verdict
@@ -114,7 +115,7 @@ class Wallets:
         self.node, self.client = codec.new_wallet(), codec.new_wallet()
 
 
-PLUGINS = [Devices(), procession_codecs, procession_ao]
+PLUGINS = [Devices(), procession_codecs, procession_http, procession_ao]
 
 
 def opened(folder: Path, wallets: Wallets, *modules: tuple[str, str], **table: Any) -> Kernel:

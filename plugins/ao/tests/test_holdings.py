@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from procession import ConfigError, Kernel, RequestError
+from procession import ConfigError, Kernel, Message, RequestError
 from procession.ids import hash_id
 from procession.testing import MemoryHost
 from procession_ao.node import NAME
@@ -88,3 +89,57 @@ def test_settings_that_say_nothing_are_refused(tmp_path: Path, line: str) -> Non
     (tmp_path / "node.toml").write_text(text, "utf-8")
     with pytest.raises(ConfigError, match=r"host\.ao"):
         Kernel.open(tmp_path / "node.toml", data=tmp_path / "data", plugins=[MemoryHost(), *PLUGINS], discover=False)
+
+
+# -- changes
+
+
+def test_the_operator_changes_a_running_node(tmp_path: Path, wallets: Wallets) -> None:
+    """What he signs holds at once and after a restart; a stranger, and a message that comes again, change nothing."""
+    path, other = "/~meta@1.0/info", "B" * 42 + "A"
+    with opened(tmp_path, wallets) as kernel:
+        operator, stranger = (at(kernel, wallet) for wallet in (wallets.node, wallets.client))
+        held = operator.signed("POST", "/~cache@1.0/write", {"data": b"module"}).headers["id"]
+        with pytest.raises(RequestError) as refused:
+            stranger.signed("POST", path, {"uploads": "anyone"})
+        assert "forbidden" == refused.value.kind
+        headers, body = operator.http.encode_request(Message({"uploads": "operator", "legacy": True}), operator.signer)
+        operator.ask("POST", path, headers, body)
+        operator.signed("POST", path, {"uploads": "anyone", "modules": {MODULE: held, other: held}})
+        with pytest.raises(RequestError) as refused:
+            operator.ask("POST", path, headers, body)
+        assert "conflict" == refused.value.kind
+    with opened(tmp_path, wallets) as kernel:
+        node = kernel.companions.get(NAME)
+        assert ("anyone", True) == (node.settings.uploads, node.settings.legacy)
+        assert {MODULE: hash_id(b"module"), other: hash_id(b"module")} == kernel.aliases
+        with pytest.raises(RequestError, match="already"):
+            at(kernel, wallets.node).ask("POST", path, headers, body)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [{}, {"uploads": "nobody"}, {"uploads": 1}, {"legacy": "yes"}, {"modules": "x"}, {"modules": {"aos": MODULE}}],
+)
+def test_a_change_that_says_nothing_is_refused(tmp_path: Path, wallets: Wallets, rows: dict[str, Any]) -> None:
+    """What [host.ao] would not take is not taken from a message either."""
+    with opened(tmp_path, wallets) as kernel:
+        with pytest.raises(RequestError) as refused:
+            at(kernel, wallets.node).signed("POST", "/~meta@1.0/info", {"note": "x", **rows})
+        assert "message" == refused.value.kind
+        assert not (tmp_path / "data" / "node.json").exists()
+
+
+def test_changes_that_cannot_be_read_are_told(tmp_path: Path, wallets: Wallets) -> None:
+    """A file of changes that is none stops the node, which would be another one without them."""
+    (tmp_path / "data").mkdir()
+    for text in ("no json", "[]", '{"applied": [], "more": 1}', "{}"):
+        (tmp_path / "data" / "node.json").write_text(text, "utf-8")
+        with pytest.raises(ConfigError, match=r"node\.json"):
+            opened(tmp_path, wallets)
+
+
+def at(kernel: Kernel, wallet: str) -> Client:
+    """Return a client that signs with a wallet."""
+    codecs = kernel.registry.table("codecs")
+    return Client(kernel.companions.get(NAME), codecs, codecs["httpsig@1.0"].signer(wallet))

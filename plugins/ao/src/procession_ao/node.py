@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from procession.commitments import committers
+from procession.commitments import committers, message_id
 from procession.errors import ConfigError, RequestError
 from procession.ids import hash_id
 from procession.kernel import Kernel
@@ -15,6 +15,7 @@ from procession.requests import Request
 from procession.roles import Site
 from procession_ao import asking
 from procession_ao.answering import Answers
+from procession_ao.changes import keep_changes, read_changes
 from procession_ao.replies import Replies, Reply
 from procession_ao.settings import ANYONE, OPERATOR, ao_settings
 from procession_ao.units import Units
@@ -32,15 +33,16 @@ class Node:
     """
 
     def __init__(self, kernel: Kernel, site: Site) -> None:
-        self.settings = ao_settings(kernel.settings)
         self._kernel = kernel
         self._site = site
+        self._changes = read_changes(site.data)
+        self.settings = self._changes.over(ao_settings(kernel.settings))
         self._lock = threading.Lock()
         self._wallet: Any = None
         self.answers = Answers(kernel, dry_runs=self.settings.dry_runs)
         self._codec: asking.HttpCodec = kernel.registry.table("codecs")[CODEC]
         self._replies = Replies(self._codec, lambda: self.signer)
-        self._units = Units(kernel, self.answers, self._codec) if self.settings.legacy else None
+        self._units = Units(kernel, self.answers, self._codec)
         self._hold_modules()
 
     def close(self) -> None:
@@ -72,11 +74,24 @@ class Node:
         """Return the address that may change the node."""
         return self.settings.operator or self.address
 
+    def change(self, request: Request) -> Message:
+        """Change the node as its operator says in a message that he signed."""
+        if self.operator not in committers(request.body):
+            raise _refused("it is the operator's alone", "info", "sign it as the operator", "forbidden")
+        with self._lock:
+            changed = self._changes.after(request.body, message_id(request.body))
+            keep_changes(self._site.data, changed)
+            self._changes = changed
+            self.settings = changed.over(self.settings)
+            self._kernel.aliases.update(changed.modules)
+        told = {"uploads": self.settings.uploads, "legacy": self.settings.legacy, "modules": self._kernel.aliases}
+        return Message({"message": "Node message updated.", **told})
+
     # -- requests
 
     def answer(self, sent: asking.Sent, *, timeout: float, signed: bool) -> Reply | None:
         """Answer a request: status, headers, body; None where it is none of AO's."""
-        told = self._units.answer(sent, timeout=timeout) if self._units else None
+        told = self._units.answer(sent, timeout=timeout) if self.settings.legacy else None
         if told is not None or not asking.is_ours(sent):
             return told
         asked = asking.read(sent, self._codec)
@@ -103,6 +118,7 @@ class Node:
         for name, path in self.settings.modules.items():
             content = _module(name, Path(path))
             self._kernel.aliases[name] = hash_id(content) if self._site.read_only else self._kernel.keep(content)
+        self._kernel.aliases.update(self._changes.modules)
 
 
 def _module(name: str, path: Path) -> bytes:

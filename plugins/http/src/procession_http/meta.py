@@ -22,8 +22,13 @@ SHOWN = ("body_limit", "header_limit", "header_count", "body_timeout", "request_
 
 
 def info(request: Request) -> Message:
-    """Tell the version, the address that the node signs with ("": it has none), the devices by role, the limits."""
+    """Tell the version, the address that the node signs with ("": it has none), the devices by role, the limits.
+
+    A POST with a message changes the node, where something is installed that knows its operator.
+    """
     kernel = _kernel(request)
+    if request.method == "POST" and request.body:
+        return _changed(request, kernel)
     devices: dict[str, list[str]] = {}
     for provision in kernel.registry.provisions():
         devices.setdefault(key_of(provision.role), []).append(provision.name)
@@ -62,6 +67,14 @@ def retry(request: Request) -> Message:
 
 
 KEYS: Keys = {"info": info, "health": health, "workers": workers, "retry": retry}
+
+
+def _changed(request: Request, kernel: Kernel) -> Message:
+    tongue = tongue_of(kernel)
+    if tongue is None:
+        remedy = "say it in [host], or install procession-ao"
+        raise RequestError("this node knows no operator", where="info", remedy=remedy, kind="forbidden")
+    return tongue.change(request)
 
 
 def _kernel(request: Request) -> Kernel:

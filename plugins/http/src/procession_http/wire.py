@@ -36,6 +36,7 @@ from procession.ids import is_id
 from procession.jsons import from_json, to_json
 from procession.kernel import Kernel
 from procession.messages import EMPTY, Message
+from procession.requests import Request
 
 TONGUE = "wire@1.0"  # the companion that answers requests of another form
 FRONT = "/~meta@1.0/info"  # where a request for nothing is sent
@@ -133,6 +134,9 @@ class Tongue(Protocol):
 
     def begin(self) -> None:
         """Make ready."""
+
+    def change(self, request: Request) -> Message:
+        """Change the node as its operator says, and tell how it stands; RequestError where it is not he."""
 
     def answer(
         self, sent: Asked, *, timeout: float, signed: bool

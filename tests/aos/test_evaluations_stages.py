@@ -88,7 +88,8 @@ def test_prepared_images_evaluate_the_same(
             told.append([f"{row} {row.state.at('results/raw').id}" for row in map(run.step, schedule)])
     assert 18 == len(told[0])
     assert [told[0]] * 3 == told[1:]
-    assert (1, []) == (len(list((tmp_path / "images").iterdir())), caplog.records)
+    kept = list((tmp_path / "images").iterdir())
+    assert (3, []) == (len(kept), caplog.records)  # the image, and what was generated before and behind it
 
 
 def test_results_are_browsable(module: bytes, recorded: Any) -> None:

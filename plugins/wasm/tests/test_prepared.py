@@ -13,6 +13,7 @@ import pytest
 
 import procession_wasm
 from procession import Kernel
+from procession.errors import RequestError
 from procession.roles import Site
 from procession.testing.fakes import MemoryHost, SteppingClock
 from procession_wasm import bounds, compiling, images, prepared, shelves
@@ -190,8 +191,16 @@ def test_what_the_engine_does_not_take_is_compiled_again(
     site: Site, file: Path, children: list[object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whole bytes that are no compiled form are told, and replaced."""
-    Store(site, images.ASKED).save(LARGE, Prepared(b"", b"no machine code"))
+    Store(site, images.ASKED).save(LARGE, Prepared(b"", b"no machine code"), prepared.IMAGE)
     Images().compiled("an id", LARGE, site)
     assert (2, 1) == (len(children), len(caplog.records))
     Images().compiled("an id", LARGE, site)
     assert 2 == len(children)
+
+
+def test_what_is_kept_beside_an_image_is_no_image(site: Site, file: Path) -> None:
+    """An image whose bytes are those of a module that was generated for another one is read and checked as any is."""
+    text = b'(module (import "a" "m" (memory 1)) (func (export "f")))'
+    Images().compiled("an id", LARGE, site).compiled_beside(text)
+    with pytest.raises(RequestError, match="an import is a memory"):
+        Images().compiled("another", text, site)

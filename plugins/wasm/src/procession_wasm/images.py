@@ -19,7 +19,7 @@ from procession_wasm.binary import Limits, Shape
 from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
-from procession_wasm.prepared import Prepared, Store
+from procession_wasm.prepared import BESIDE, IMAGE, Prepared, Store
 from procession_wasm.watches import Watch
 
 MAX_BYTES = 64 << 20  # of an image, as text or binary
@@ -71,12 +71,12 @@ class Image:
 
     def compiled_beside(self, text: bytes) -> wasmtime.Module:
         """Return a module that was generated for the image, kept where the image is."""
-        kept = kept_image(self.watch, self.id, text, self.store) if self.store else None
+        kept = _kept(self.watch, text, self.store, BESIDE) if self.store else None
         if kept is not None:
-            return kept.module
+            return kept[0]
         module = wasmtime.Module(self.engine, text)
         if self.store is not None:
-            self.store.save(text, Prepared(b"", bytes(module.serialize())))
+            self.store.save(text, Prepared(b"", bytes(module.serialize())), BESIDE)
         return module
 
     @property
@@ -163,15 +163,19 @@ def fingerprint() -> dict[str, str]:
 
 def kept_image(watch: Watch, image_id: str, content: bytes, store: Store) -> Image | None:
     """Return an image that was prepared before; None where it was not, or for another engine."""
-    prepared = store.load(content)
+    found = _kept(watch, content, store, IMAGE)
+    return None if found is None else Image(image_id, watch, found[0], binary.shape_of(found[1].frame), store)
+
+
+def _kept(watch: Watch, content: bytes, store: Store, kind: str) -> tuple[wasmtime.Module, Prepared] | None:
+    prepared = store.load(content, kind)
     if prepared is None:
         return None
     try:
-        module = wasmtime.Module.deserialize(watch.engine, prepared.artefact)
+        return wasmtime.Module.deserialize(watch.engine, prepared.artefact), prepared
     except wasmtime.WasmtimeError as error:
         store.tell(_reason(error))
         return None
-    return Image(image_id, watch, module, binary.shape_of(prepared.frame), store)
 
 
 def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | None = None) -> Image:
@@ -191,7 +195,7 @@ def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | No
             shape = _checked(image_id, binary_form)
             artefact = compiler.ask(binary.opened(binary_form, shape))
         if store is not None:
-            store.save(content, Prepared.of(binary_form, artefact))
+            store.save(content, Prepared.of(binary_form, artefact), IMAGE)
         return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape, store)
     except (wasmtime.WasmtimeError, IndexError, KeyError, UnicodeDecodeError) as error:
         what = f"neither a WASM module nor WAT text that this device runs: {_reason(error)}"

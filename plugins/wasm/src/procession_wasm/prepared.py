@@ -3,7 +3,7 @@
 Rules
 -----
 * What is kept belongs to one image, engine, configuration, processor and version of this package: another one of
-  them is another name.
+  them is another name. A module that was generated is never taken for an image, which was checked.
 * What cannot be kept or taken is told once and made again; it never stops a process.
 """
 
@@ -28,6 +28,7 @@ from procession_wasm.reader import Reader, joined, sections, unsigned
 from procession_wasm.shelves import Shelf, ShelfError, is_possible
 
 FOLDER = "images"  # in the data folder
+IMAGE, BESIDE = "image", "beside"
 
 _CUSTOM, _CODE = 0, 10
 _PROCESSORS = Path("/proc/cpuinfo")
@@ -69,23 +70,23 @@ class Store:
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
-    def load(self, content: bytes) -> Prepared | None:
-        """Return what is kept of an image, if anything is."""
+    def load(self, content: bytes, kind: str) -> Prepared | None:
+        """Return what is kept of an image, or of a module beside one, if anything is."""
         if self._shelf is None:
             return None
         try:
-            packed = self._shelf.load(self._name(content))
+            packed = self._shelf.load(self._name(content, kind))
         except ShelfError as error:
             self.tell(str(error))
             return None
         return None if packed is None else Prepared.unpacked(packed)
 
-    def save(self, content: bytes, prepared: Prepared) -> None:
-        """Keep an image, where this kernel may write."""
+    def save(self, content: bytes, prepared: Prepared, kind: str) -> None:
+        """Keep an image, or a module beside one, where this kernel may write."""
         if self._shelf is None or self._read_only:
             return
         try:
-            self._shelf.save(self._name(content), prepared.packed())
+            self._shelf.save(self._name(content, kind), prepared.packed())
         except ShelfError as error:
             self.tell(str(error))
 
@@ -97,8 +98,8 @@ class Store:
         if new and self._shelf is not None:
             log.warning("%s: a compiled image is not used, and compiled again: %s", self._shelf.folder, reason)
 
-    def _name(self, content: bytes) -> str:
-        return sha256(f"{sha256(content).hexdigest()} {self._setting}".encode()).hexdigest()
+    def _name(self, content: bytes, kind: str) -> str:
+        return sha256(f"{kind} {sha256(content).hexdigest()} {self._setting}".encode()).hexdigest()
 
 
 def _setting() -> list[str]:

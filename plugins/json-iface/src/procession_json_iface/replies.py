@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import attrs
@@ -44,14 +44,15 @@ class Sender:
 def results_of(reply: bytes, sender: Sender, results: Message = EMPTY) -> Message:
     """Return results with outbox, data, patches and raw of a reply; ReplyError where it is no answer."""
     response = _response(_parsed(reply))
-    error = _value(response, "error")
+    named = {key.lower(): value for key, value in response.items()}  # of several that are the same, the last
+    error = named.get("error")
     rows: dict[str, Any] = {"raw": response, "outbox": {}, "patches": {}}
     if error not in (None, "", False):
         rows["data"] = error
     else:
-        rows["data"] = _data(_value(response, "output"))
-        rows["outbox"] = _numbered(_entry(row, sender) for row in _rows(response, "messages"))
-        rows["patches"] = _numbered(_tags(row) for row in _rows(response, "patches"))
+        rows["data"] = _data(named.get("output"))
+        rows["outbox"] = _numbered([_entry(row, sender) for row in _rows(named.get("messages"), "messages")])
+        rows["patches"] = _numbered([_tags(row) for row in _rows(named.get("patches"), "patches")])
     try:
         return results.set(rows, explicit=True)
     except RequestError as refusal:
@@ -126,13 +127,12 @@ def _data(output: Any) -> Any:
     return "" if output is None else output
 
 
-def _rows(response: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    rows = _value(response, name)
+def _rows(rows: Any, name: str) -> list[dict[str, Any]]:
     if not rows and rows in (None, [], {}, ""):  # an empty table of Lua is either
-        return
+        return []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ReplyError(f"{name} is no list of objects")
-    yield from rows
+    return rows
 
 
 def _entry(row: dict[str, Any], sender: Sender) -> dict[str, Any]:

@@ -325,7 +325,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
         return checked_integer(value)
     if depth >= MAX_DEPTH:
         _too_deep()
-    if isinstance(value, Mapping):
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
         public, private = frozen_rows(value, depth + 1)
         return Message.of_rows(table_of(public), private)
     if isinstance(value, list | tuple):

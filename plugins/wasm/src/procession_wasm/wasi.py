@@ -42,8 +42,9 @@ class WasiStage(PureStage):
         if pass_number != 1:
             return Ok(state)
         self._captured = {}
+        streams = state.at("vfs/dev")
         for name in STREAMS.values():
-            if state.at(f"vfs/dev/{name}") != "":
+            if not isinstance(streams, Message) or streams.get(name) != "":
                 state = state.put(f"vfs/dev/{name}", "")
         return Ok(state)
 

@@ -7,7 +7,7 @@ the memory outlives a method: it moves when it grows and goes with its instance.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import wasmtime
 
@@ -22,6 +22,8 @@ ZERO = bytes(PAGE)
 _CHUNK = 65536
 _SMALL = 4 * _CHUNK  # looked at faster than asked about
 _EMPTY_CHUNK = bytes(_CHUNK)
+_compared = ctypes.PyDLL(None).memcmp
+_compared.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
 
 
 class LinearMemory:
@@ -90,6 +92,13 @@ class LinearMemory:
         """Return pages of 4 KiB by their numbers, which must lie within the memory."""
         start = self._start()
         return [(number, ctypes.string_at(start + number * PAGE, PAGE)) for number in numbers]
+
+    def differing(self, numbers: Iterable[int], known: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
+        """Return those of some pages that are not as known, where an unknown page is one of zeros."""
+        start, get = self._start(), known.get
+        places = [(number, start + number * PAGE) for number in numbers]
+        changed = [(number, place) for number, place in places if _compared(place, get(number, ZERO), PAGE)]
+        return [(number, ctypes.string_at(place, PAGE)) for number, place in changed]
 
     def put_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:
         """Overwrite pages of 4 KiB, which must lie within the memory."""

@@ -45,13 +45,11 @@ class Mirror:
         self._size, self._globals = instance.size, instance.globals
         if instance.memory is None:
             return
-        kept = self._pages
-        for number, page in instance.memory.pages(self._candidates(instance)):
-            if page != kept.get(number, ZERO):
-                self._unhashed.add(number)
-                kept[number] = page
-                if page == ZERO:
-                    del kept[number]
+        for number, page in instance.memory.differing(self._candidates(instance), self._pages):
+            self._unhashed.add(number)
+            self._pages[number] = page
+            if page == ZERO:
+                del self._pages[number]
 
     def fits(self, instance: Instance) -> bool:
         """Tell whether an instance can go back to the copy: a memory never shrinks."""
@@ -62,9 +60,8 @@ class Mirror:
         memory = instance.memory
         if memory is not None:
             memory.grow((self._size - instance.size) // WASM_PAGE)
-            held = memory.pages(self._candidates(instance))
-            wanted = [(number, page, self._pages.get(number, ZERO)) for number, page in held]
-            memory.put_pages([(number, page) for number, found, page in wanted if found != page])
+            others = memory.differing(self._candidates(instance), self._pages)
+            memory.put_pages([(number, self._pages.get(number, ZERO)) for number, _ in others])
         instance.set_globals(self._globals)
 
     def load(self, contents: Contents) -> None:

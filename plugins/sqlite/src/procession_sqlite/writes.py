@@ -94,7 +94,28 @@ class Writes:
 
     def put_records(self, records: Sequence[Record]) -> None:
         """Write records."""
-        self._db.executemany(_RECORD, [self._row(record) for record in records])
+        processes, fingerprints, snapshots = [self._keys[table] for table in RECURRING]
+        rows = []
+        for record in records:
+            process, fingerprint, snapshot = record.process, record.fingerprint, record.snapshot
+            key = processes.get(process) or self._key("processes", process)
+            made_by = fingerprints.get(fingerprint) or self._key("fingerprints", fingerprint)
+            point = None if snapshot is None else snapshots.get(snapshot) or self._key("snapshots", snapshot)
+            rows.append(
+                (
+                    key * SLOTS + record.slot,
+                    record.message_id,
+                    record.chain,
+                    record.state,
+                    record.state_digest,
+                    record.complete,
+                    made_by,
+                    record.live_root,
+                    point,
+                    seal_of(record),
+                )
+            )
+        self._db.executemany(_RECORD, rows)
 
     def put_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
         """Write blobs, those that are there already in their place."""
@@ -151,20 +172,6 @@ class Writes:
             self._digests.refresh(self._db)
             self._next_blob = (self._db.execute("SELECT max(id) FROM blobs").get or 0) + 1
             self._version = version
-
-    def _row(self, record: Record) -> tuple[Any, ...]:
-        return (
-            self._key("processes", record.process) * SLOTS + record.slot,
-            record.message_id,
-            record.chain,
-            record.state,
-            record.state_digest,
-            record.complete,
-            self._key("fingerprints", record.fingerprint),
-            record.live_root,
-            None if record.snapshot is None else self._key("snapshots", record.snapshot),
-            seal_of(record),
-        )
 
     def _key(self, table: str, value: str | bytes) -> int:
         """Return the key of a value that recurs, given one when it is new."""

@@ -27,7 +27,7 @@ def heading(folder: Path, plan: Plan) -> list[str]:
         lines.append(f"eventsourcing as it ships: {settings(folder)} on SQLite {sqlite3.sqlite_version}")
     lines.append(
         f"{plan.name} run: {plan.slices} slices of {plan.seconds:g} s a subject, in turns; "
-        f"the long process has {plan.slots:,} slots"
+        f"the long process has {plan.slots:,} slots; load {os.getloadavg()[0]:.1f} when it began"
     )
     return lines
 

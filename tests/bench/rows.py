@@ -7,6 +7,7 @@ from bench.guests import GUESTS
 from bench.long import LONG
 from bench.measuring import Claim, Group, Subject, unopened
 from bench.ours import TRIVIAL
+from bench.side_by_side import SIDE_BY_SIDE
 from bench.snapshots import SNAPSHOTS
 
 
@@ -22,4 +23,4 @@ HTTP = Group(
     (Claim("over HTTP, beside the bare server and its verification", (SIGNED.name, BARE.name), least=0.5),),
 )
 
-GROUPS = (*TRIVIAL, BATCHES, *GUESTS, *SNAPSHOTS, LONG, HTTP)
+GROUPS = (*TRIVIAL, BATCHES, *GUESTS, *SNAPSHOTS, SIDE_BY_SIDE, LONG, HTTP)

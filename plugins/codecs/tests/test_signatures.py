@@ -145,6 +145,20 @@ def test_an_hmac_under_the_known_key_is_an_alias(keyid: str) -> None:
         assert unsigned_id(tuple(FIELDS), FIELDS) == name
 
 
+@pytest.mark.parametrize("covered", [("action",), ("action", "num"), ("num", "action")])
+def test_an_alias_beside_a_signature_need_not_cover_the_same(other_signer: Signer, covered: tuple[str, ...]) -> None:
+    """Nodes send both; one of other fields is left out, since it vouches for nobody."""
+    one = signed_fields(FIELDS, rsa_sign(other_signer, 64), keyid=other_signer.keyid, label="b")
+    rows = {name: FIELDS[name] for name in covered}
+    two = signed_fields(rows, hmac_sign, keyid="constant:ao", alg="hmac-sha256", label="a")
+    both = {name: f"{two[name]}, {one[name]}" for name in one}
+    message = HTTP.decode_request("POST", "/", (FIELDS | both).items(), b"")
+    assert (other_signer.address,) == committers(message)
+    assert FIELDS == message.without("commitments").plain()
+    assert (1 if covered == ("action",) else 2) == len(message["commitments"])
+    assert all(HTTP.verify(message, name) for name in message["commitments"])
+
+
 def test_several_signers_vouch_for_the_same(signer: Signer, other_signer: Signer) -> None:
     """Both verify, and the message is known by the sum of their ids."""
     one = signed_fields(FIELDS, rsa_sign(signer, 64), keyid=signer.keyid, label="a")

@@ -6,7 +6,8 @@ Rules
 * A commitment keeps its signature and, of the signed fields, only those that the message does not give by itself:
   a client's own spelling of a type, a body of parts. So every line of the base can be made again, byte for byte.
 * The id is computed from the signature, never taken from where it stands: clients lower-case it on the way.
-* All commitments of a message cover the same fields; a message where they do not is refused.
+* All signers of a message cover the same fields; a message where they do not is refused. An alias that covers
+  others, which vouches for nobody, is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import attrs
 
 from procession.commitments import KEY
 from procession.errors import RequestError
-from procession.messages import Message, is_private
+from procession.messages import EMPTY, Message, is_private
 from procession_codecs import ans104
 from procession_codecs.refusals import DEPTH, SIGNATURES, bounded, refused
 from procession_codecs.signatures import HMAC, Signature, digest_of, read_signatures, unsigned_id
@@ -92,13 +93,10 @@ class Signed:
 
 def committed(signatures: Sequence[Signature], all_signed: Sequence[Signed]) -> Message:
     """Return the message that verified signatures vouch for, with its commitments."""
-    first = all_signed[0]
-    if any(set(signed.names) != set(first.names) for signed in all_signed):
-        raise _unsigned("the signatures cover different fields", "let all signers sign the same")
-    message = first.message
     pairs = zip(signatures, all_signed, strict=True)
-    entries = {signature.id: signed.entry(signature, message, signature.is_alias) for signature, signed in pairs}
-    return message.set({KEY: entries}, explicit=True)
+    claims = [_Claim(signature.id, signed, signature, signature.is_alias) for signature, signed in pairs]
+    first = min(claims, key=lambda claim: claim.is_alias)
+    return _with_commitments(first.signed.message, claims, first.signed)
 
 
 def check_digest(given: str, body: bytes | None) -> None:
@@ -143,10 +141,10 @@ def adopted(table: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any]:
     rich = {given: _entry(given, entry) for given, entry in entries.items()}
     items = {given for given, entry in rich.items() if entry.get("commitment-device") == ans104.DEVICE}
     claims = [_Claim.of(plain, given, entry) for given, entry in rich.items() if given not in items]
-    message = claims[0].signed.message if claims else from_table(plain)  # once: what it holds is checked there again
-    found = dict(claim.kept(message, claims[0].signed) for claim in claims)
-    found |= dict(ans104.adopted(message, given, rich[given]) for given in sorted(items))
-    return message.set({KEY: found}, explicit=True)
+    first = min(claims, key=lambda claim: claim.is_alias, default=None)
+    message = first.signed.message if first else from_table(plain)  # once: what it holds is checked there again
+    found = dict(ans104.adopted(message, given, rich[given]) for given in sorted(items))
+    return _with_commitments(message, claims, first.signed if first else None, found)
 
 
 def reduced(message: Message) -> Message:
@@ -186,11 +184,18 @@ class _Claim:
             raise _unsigned(f"the commitment {given[:50]!r} is not of this message", "sign what is sent")
         return cls(name, signed, signature, is_alias)
 
-    def kept(self, message: Message, first: Signed) -> tuple[str, dict[str, Any]]:
-        """Return its id and what is kept of it, where it is of what the first one is of."""
-        if (self.signed.fields, self.signed.body) != (first.fields, first.body):
-            raise _unsigned("the commitments are of different messages", "let all signers sign the same")
-        return self.name, self.signed.entry(self.signature, message, self.is_alias)
+
+def _with_commitments(
+    message: Message, claims: Sequence[_Claim], first: Signed | None, items: Mapping[str, Any] = EMPTY
+) -> Message:
+    """Return a message with what is kept of its commitments."""
+    found = dict(items)
+    for claim in claims:
+        if first is not None and (claim.signed.fields, claim.signed.body) == (first.fields, first.body):
+            found[claim.name] = claim.signed.entry(claim.signature, message, claim.is_alias)
+        elif not claim.is_alias:
+            raise _unsigned("the signatures cover different fields", "let all signers sign the same")
+    return message.set({KEY: found}, explicit=True)
 
 
 def _entry(given: str, entry: Any) -> Message:

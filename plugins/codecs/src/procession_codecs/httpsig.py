@@ -169,7 +169,7 @@ def _unsigned(fields: Fields, body: bytes) -> Message:
 def _signed_request(method: str, target: str, fields: Fields, body: bytes) -> Message:
     signatures = read_signatures(fields.get(SIGNATURE, ""), fields.get(SIGNATURE_INPUT, ""))
     found = [_checked(signature, method, target, (fields, body)) for signature in signatures]
-    if body and not all(DIGEST in signed.names for signed in found):
+    if body and not any(DIGEST in signed.names for signed in found):
         what, remedy = "a body that the signature does not cover", "sign content-digest, or send no body"
         raise refused(what, "signature", remedy=remedy, kind="uncovered-body")
     return committed(signatures, found)

@@ -93,6 +93,15 @@ def test_what_are_no_commitments_vouches_for_nothing(commitments: Any) -> None:
     assert not Ans104().verify(Message({"n": 1, "commitments": commitments}), "a")
 
 
+def test_one_signer_may_sign_after_another(other_signer: Signer, signer: Signer) -> None:
+    """Both vouch for the same, the message is known by the sum of their ids, and both come over the wire."""
+    message = HTTP.commit(HTTP.commit(Message({"n": 5, "map": {"a": 1}}), other_signer), signer)
+    assert {signer.address, other_signer.address} == set(committers(message))
+    assert all(HTTP.verify(message, name) for name in message["commitments"])
+    assert message_id(message) not in message["commitments"]
+    assert message == HTTP.decode(HTTP.encode(Message({"inner": message})))["inner"]
+
+
 def test_only_committed_keys_are_left(other_signer: Signer) -> None:
     """What was put beside a signed message is taken away again, so that it may be scheduled."""
     message = HTTP.commit(Message({"n": 5}), other_signer)

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from procession.commitments import KEY
 from procession.errors import RequestError
 from procession.ids import from_id, hash_id
-from procession.messages import Message
+from procession.messages import EMPTY, Message
 from procession_codecs.ans104 import item_message
 from procession_codecs.commits import Signed, adopted, check_digest, committed, reduced, verifies
 from procession_codecs.keys import Signer, new_wallet, signer_of
@@ -93,9 +93,10 @@ class HttpSig:
         return _signed_rows({**rows, **(fields or {})}, body, signer), body or b""
 
     def commit(self, message: Message, signer: Signer) -> Message:
-        """Return a message with a commitment of a signer."""
-        headers, body = self.encode_request(message, signer)
-        return self.decode_request("", "", headers, body)
+        """Return a message with a commitment of a signer, beside those that it has."""
+        headers, body = self.encode_request(message.without(KEY), signer)
+        made = self.decode_request("", "", headers, body)
+        return made.set({KEY: {**message.get(KEY, EMPTY), **made[KEY]}}, explicit=True)
 
     def adopt(self, message: Message) -> Message:
         """Return a message, and those within it, whose commitments are of the form that is kept here.
@@ -103,7 +104,10 @@ class HttpSig:
         RequestError (kind ``signature``) where one of them is of another message.
         """
         plain = message.plain()
-        bounded(_commitments(plain), COMMITMENTS, "commitments", "commitments")
+        count = _commitments(plain)
+        bounded(count, COMMITMENTS, "commitments", "commitments")
+        if not count and TYPES not in plain:
+            return message
         table = adopted(plain)
         return table if isinstance(table, Message) else from_table(table) if TYPES in table else Message(table)
 

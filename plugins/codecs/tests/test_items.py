@@ -57,6 +57,19 @@ def test_an_item_of_ethereum_is_read() -> None:
     assert ITEMS.verify(message, item.id)
 
 
+def test_an_item_that_arbundles_signed_is_read() -> None:
+    """The library of the clients made this item with its signer of Ethereum; its id and address are ours."""
+    content = b64decode(
+        "AwBAr5WLjqilqLhY9gWmpjeKIj26txxLucBnhgjIoTShdVlTrXErD3KidhqPMjDiVR05Wrhy2j5+erjqJKXzlvmsHARLwqMSZRU/B+cOC6sIck5r"
+        "heIX+M1ijOtil0JHu0kzgs4oyrea1xGe4a0+vNuYoWgFIRUw7MbP76G4jm3/mSMqAQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFAAIA"
+        "AAAAAAAAEwAAAAAAAAAEDEFjdGlvbghFdmFsAk4Ew6kAc29tZSBkYXRhIOKckw=="
+    )
+    message = ITEMS.decode(content)
+    assert "_DHKkEP15W_c6aUlwWRxp0y4G4DKykS44FAiq8N91Zg" == message_id(message)
+    assert (ETHEREUM_ADDRESS,) == committers(message)
+    assert ("\u00e9", "some data \u2713") == (message["n"], message["data"])
+
+
 def test_an_item_of_ethereum_that_was_altered_is_refused() -> None:
     """Another byte of the data, or another owner, is refused."""
     item = ethereum_item([])

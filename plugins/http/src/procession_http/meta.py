@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
 
 import attrs
 
@@ -13,7 +12,7 @@ from procession.messages import Message
 from procession.requests import Keys, Request
 from procession.structuring import key_of
 from procession_http.settings import HttpSettings, http_settings
-from procession_http.wire import tongue_of
+from procession_http.wire import tongue_of, version
 
 NAME = "meta@1.0"
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
@@ -36,7 +35,7 @@ def info(request: Request) -> Message:
     limits = _limits(http_settings(kernel.settings))
     tongue = tongue_of(kernel)
     address = tongue.address if tongue else ""
-    return Message({"version": _version(), "address": address, "devices": devices, "limits": limits})
+    return Message({"version": version(), "address": address, "devices": devices, "limits": limits})
 
 
 def health(request: Request) -> Message:
@@ -91,10 +90,3 @@ def _unasked(fault: Message) -> Message:
 
 def _limits(settings: HttpSettings) -> dict[str, object]:
     return {key_of(name): value for name, value in attrs.asdict(settings).items() if name in SHOWN}
-
-
-def _version() -> str:
-    try:
-        return metadata.version("procession")
-    except metadata.PackageNotFoundError:  # imported from a source tree that is not installed
-        return ""

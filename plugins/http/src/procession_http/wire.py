@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
+from importlib import metadata
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
@@ -37,6 +38,8 @@ from procession.jsons import from_json, to_json
 from procession.kernel import Kernel
 from procession.messages import EMPTY, Message
 from procession.requests import Request
+from procession_http import openapi
+from procession_http.settings import http_settings
 
 TONGUE = "wire@1.0"  # the companion that answers requests of another form
 FRONT = "/~meta@1.0/info"  # where a request for nothing is sent
@@ -191,6 +194,14 @@ def status_of(error: ProcessionError) -> int:
     return kinds.get(error.kind, kinds[""])
 
 
+def version() -> str:
+    """Return the version of the kernel."""
+    try:
+        return metadata.version("procession")
+    except metadata.PackageNotFoundError:  # imported from a source tree that is not installed
+        return ""
+
+
 def headless(error: ProcessionError) -> bytes:
     """Return the bytes of a refusal where no request could be read; the connection ends with it."""
     reply = refusal(error)
@@ -213,6 +224,9 @@ def _answer(kernel: Kernel, asked: Asked, timeout: float, signed: bool) -> Reply
         )
     if method == "GET" and asked.target == "/":
         return _reply(HTTPStatus.FOUND, b"", ("location", FRONT))
+    if method == "GET" and asked.target == openapi.TARGET:
+        told = openapi.description(http_settings(kernel.settings), version())
+        return _reply(HTTPStatus.OK, json.dumps(told).encode(), JSON)
     body = _message(asked)
     if signed and method == "POST" and body:
         _refuse_unsigned(body)

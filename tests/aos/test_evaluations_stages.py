@@ -27,7 +27,7 @@ from procession.ids import hash_id
 from procession.messages import Message, decode, encode
 from procession.process import Compiled, compile_process
 from procession.registry import Registry
-from procession.roles import Binding, Live, Site
+from procession.roles import Binding, Live, Part, Site
 from procession.schedules import Assignment, Given, Head, Submission, Tick, next_assignment
 from procession.testing import MemoryHost, SteppingClock
 from procession.testing.trials import Run, reread
@@ -166,7 +166,7 @@ def test_a_stop_in_the_middle_changes_nothing(module: bytes, tmp_path: Path) -> 
 def go_on(folder: str) -> None:
     """Restore what a folder holds and compute the second half; run by another program."""
     kept = Path(folder)
-    parts = {part.name: part.read_bytes() for part in (kept / "parts").iterdir()}
+    parts = {part.name: read(part) for part in (kept / "parts").iterdir()}
     state = decode((kept / "state").read_bytes(), limit=1 << 24)
     assert isinstance(state, Message)
     definition = definition_for()
@@ -177,11 +177,19 @@ def go_on(folder: str) -> None:
             sys.stdout.write(f"{run.step(assignment, look=assignment.slot % 10 == 0)}\n")
 
 
-def written(folder: Path, parts: Mapping[str, bytes], state: Message) -> Path:
+def read(part: Path) -> Part:
+    """Read a part of a snapshot: a file, or a folder of numbered pieces."""
+    return part.read_bytes() if part.is_file() else {int(file.name): file.read_bytes() for file in part.iterdir()}
+
+
+def written(folder: Path, parts: Mapping[str, Part], state: Message) -> Path:
     """Write a snapshot and its state, as another program can read them."""
-    (folder / "parts").mkdir()
     for name, part in parts.items():
-        (folder / "parts" / name.replace("/", ":")).write_bytes(part)
+        place = folder / "parts" / name.replace("/", ":")
+        pieces = {place: part} if isinstance(part, bytes) else {place / str(at): piece for at, piece in part.items()}
+        for file, content in pieces.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
     (folder / "state").write_bytes(encode(state))
     return folder
 

@@ -165,8 +165,7 @@ def _slots(stage: WasmStage) -> tuple[str, ...]:
 
 def _calls(stage: WasmStage) -> Iterator[Mapping[str, Any]]:
     for name in sorted(stage._choices.functions)[:3]:
-        kind = stage._choices.shape.function(name)
-        assert kind is not None
+        kind = stage._choices.numeric[name]
         yield {"function": name, "parameters": [3.0 if param[0] == "f" else 3 for param in kind.params]}
         yield {"function": name, "parameters": [-1 for _ in kind.params]}
 

@@ -151,11 +151,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def test_a_quiet_guest_is_copied_ever_less(started: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slots between two copies double up to sixteen."""
+    """The slots between two copies double up to sixty-four."""
     counts, guest = counted(monkeypatch), started()
-    for _ in range(1 + 2 + 4 + 8 + 16 + 16):
+    for _ in range(1 + 2 + 4 + 8 + 16 + 32 + 64 + 64):
         guest.call("add", 1)
-    assert {"copies": 6, "again": 0} == counts
+    assert {"copies": 8, "again": 0} == counts
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ makes the calls since once more. They come to the same, since nothing but the gu
 Rules
 -----
 * A slot that fails costs no more than the slots before it did: after a failure every slot begins with a copy;
-  the slots between two copies double as long as nothing fails, up to 16.
+  the slots between two copies double as long as nothing fails, up to 64.
 * Calls that together took longer than some copies are never made again: the next slot begins with a copy.
 * A guest whose imports see or change anything else is copied before every slot.
 """
@@ -26,8 +26,8 @@ from procession_wasm.instance import Instance
 from procession_wasm.mirror import Mirror
 from procession_wasm.parts import Contents
 
-MOST_SLOTS = 16  # between two copies
-MOST_COST = 150_000_000  # of all calls since a copy, in fuel and bytes: some hundredths of a second
+MOST_SLOTS = 64  # between two copies
+MOST_COST = 400_000_000  # of all calls since a copy, in fuel and bytes: less than a tenth of a second
 
 Answer = bytes | tuple[int | float, ...]
 

@@ -26,7 +26,8 @@ from procession.results import Record, Result
 from procession.roles import Cache, Live, Point, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment, Submission
 
-PAGE_SLOTS = 256  # assignments read, or handed on, at once
+PAGE_SLOTS = 64  # assignments read at once; a batch may end before, and reads on from there
+HANDED = 256  # assignments handed on at once
 SMALL = 4096  # bytes of a message that is handed on
 REPORTS = 5  # troubles of one kind that are logged of a process; those who watch are told all
 FOREIGN = "foreign-snapshot"
@@ -65,9 +66,9 @@ class Services:
 
     def hand_on(self, assignments: Sequence[Assignment], offered: Sequence[Submission]) -> None:
         """Spare who computes them reading small assignments that were just scheduled, as long as they are few."""
-        if len(self.handed) + len(assignments) > PAGE_SLOTS:
+        if len(self.handed) + len(assignments) > HANDED:
             self.handed.clear()
-        for assignment, submission in zip(assignments[:PAGE_SLOTS], offered, strict=False):
+        for assignment, submission in zip(assignments[:HANDED], offered, strict=False):
             if assignment.message is submission.message and len(submission.content) <= SMALL:
                 self.handed[assignment.slot] = assignment
 

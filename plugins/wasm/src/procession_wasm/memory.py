@@ -7,7 +7,8 @@ the memory outlives a method: it moves when it grows and goes with its instance.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import repeat
 
 import wasmtime
 
@@ -76,13 +77,14 @@ class LinearMemory:
             raise ComputeError(f"this host has no {pages * WASM_PAGE} bytes for a guest", kind="host-memory") from error
         return True
 
-    def candidates(self, known: Iterable[int]) -> list[int]:
+    def candidates(self, known: frozenset[int]) -> Collection[int]:
         """Return the pages of 4 KiB that may be non-zero: those the system says, and known ones."""
         count = self.size // PAGE
         touched = touched_pages(self._start(), count) if self.size > _SMALL else None
         if touched is None:
             touched = self._scan()
-        return sorted({*touched, *(number for number in known if number < count)})
+        found = known.union(touched)
+        return found if max(found, default=0) < count else [number for number in found if number < count]
 
     def page(self, number: int) -> bytes:
         """Return a page of 4 KiB."""
@@ -95,9 +97,11 @@ class LinearMemory:
 
     def differing(self, numbers: Iterable[int], known: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
         """Return those of some pages that are not as known, where an unknown page is one of zeros."""
-        start, get = self._start(), known.get
-        places = [(number, start + number * PAGE) for number in numbers]
-        changed = [(number, place) for number, place in places if _compared(place, get(number, ZERO), PAGE)]
+        start, get, numbers = self._start(), known.get, list(numbers)
+        places = [start + number * PAGE for number in numbers]
+        contents = [get(number, ZERO) for number in numbers]
+        differs = map(_compared, places, contents, repeat(PAGE))
+        changed = [at for at, other in zip(zip(numbers, places, strict=True), differs, strict=True) if other]
         return [(number, ctypes.string_at(place, PAGE)) for number, place in changed]
 
     def put_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:

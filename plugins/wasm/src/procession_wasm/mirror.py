@@ -5,7 +5,7 @@ Only pages of 4 KiB that were ever touched are looked at, and only those that ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from procession.roles import Live
 from procession_wasm.binary import pages_of
@@ -77,6 +77,6 @@ class Mirror:
         root = live_root(contents, self._tree.root(contents.size // PAGE), self._kinds)
         return Live(parts_of(contents, self._kinds), root)
 
-    def _candidates(self, instance: Instance) -> Sequence[int]:
+    def _candidates(self, instance: Instance) -> Collection[int]:
         assert instance.memory is not None
-        return instance.memory.candidates({*self._filled, *self._pages})
+        return instance.memory.candidates(self._filled | self._pages.keys())

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from procession.errors import ComputeError
+from procession.roles import FunctionType
 from procession_wasm import trail
+from procession_wasm.calls import Call
 from procession_wasm.mirror import Mirror
 from procession_wasm.stage import WasmStage
 from procession_wasm.wasi import WasiStage
@@ -201,3 +203,31 @@ def test_a_guest_that_sees_more_is_never_called_again(
         assert (number + 1,) == guest.call("add", 1)
         assert "trap" == guest.call("stop").kind
     assert ({"copies": 11, "again": 0}, 10) == (counts, len(seen))
+
+
+NAN = """(module
+  (memory 1)
+  (func (export "divide") (result f64) (f64.div (f64.const 0) (f64.const 0)))
+  (func (export "stop") unreachable))"""
+
+
+def test_a_call_that_is_no_number_comes_to_the_same_again(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot that fails after calls that answered NaN is a recorded failure, though NaN is unlike itself."""
+    counts, guest = counted(monkeypatch), drive(NAN)
+    for _ in range(4):
+        (answer,) = guest.call("divide")
+        assert answer != answer
+    assert "trap" == guest.call("stop").kind
+    assert 1 == counts["again"]
+    assert answer != guest.call("divide")[0]
+
+
+def test_a_call_made_again_must_answer_the_same(drive: Callable[..., Any]) -> None:
+    """Another number, or another sign of zero, is another answer."""
+    step = trail.Step(Call("f", FunctionType((), ("f64",)), ()), drive(NAN).assignment(1, {}), (0.0,), 7)
+    step.check((0.0,), 7)
+    for answer, fuel in (((-0.0,), 7), ((1.0,), 7), ((0.0,), 8), (b"0", 7)):
+        with pytest.raises(ComputeError, match="made again"):
+            step.check(answer, fuel)

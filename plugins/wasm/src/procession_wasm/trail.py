@@ -48,7 +48,7 @@ class Step:
 
     def check(self, answer: Answer, fuel: int) -> None:
         """Raise ComputeError (kind ``replay``) where the same call came to something else."""
-        if answer != self.answer or fuel != self.fuel:
+        if fuel != self.fuel or repr(answer) != repr(self.answer):  # NaN is unlike itself
             what = f"a call that is made again answers otherwise or takes {fuel} fuel, not {self.fuel}"
             raise ComputeError(what, remedy="the state is rebuilt from the schedule", kind="replay")
 

@@ -29,6 +29,7 @@ LOOPING = """(module
     (global.set $count (i64.const -1))
     (call $reach)
     (call $loop))
+  (func (export "reach_and_trap") (call $reach) unreachable)
   (func (export "bump") (result i64)
     (global.set $count (i64.add (global.get $count) (i64.const 1)))
     (global.get $count)))"""
@@ -111,6 +112,31 @@ def test_the_time_is_for_all_of_a_slot(drive: Callable[..., Any], seconds: Secon
         guest.stage.compute(guest.state, first, 1)
     assert guest.boot().failure is None
     seconds.now += 1000
+    assert (1,) == guest.call("bump")
+
+
+def test_time_that_ends_between_two_calls_stops_the_second(drive: Callable[..., Any], seconds: Seconds) -> None:
+    """What the host does before a call is stopped by no clock; the guest is, and the next slot has its own time."""
+    guest = drive(GUEST, {"host.reach": lambda guest: None}, slot_seconds=59)
+    first, second = (guest.assignment(1, {"function": name}) for name in ("bump", "forever"))
+    guest.stage.compute(guest.state, first, 1)
+    seconds.now += 60
+    guest.stage._image.watch.engine.increment_epoch()
+    with pytest.raises(ComputeError, match="more than 59 s"):
+        guest.stage.compute(guest.state, second, 1)
+    guest.slot = 1
+    assert (1,) == guest.call("bump")
+
+
+def test_a_trap_is_a_result_though_time_ended_with_it(drive: Callable[..., Any], seconds: Seconds) -> None:
+    """A guest that trapped has failed by itself; asking it why is stopped by no clock."""
+
+    def reach(caller: object) -> None:
+        seconds.pass_by(caller)
+        guest.stage._image.watch.engine.increment_epoch()
+
+    guest = drive(GUEST, {"host.reach": reach}, slot_seconds=59)
+    assert "trap" == guest.call("reach_and_trap").kind
     assert (1,) == guest.call("bump")
 
 

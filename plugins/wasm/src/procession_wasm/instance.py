@@ -84,13 +84,13 @@ class Instance:
     def enter(self, state: Message, assignment: Assignment, *, fuel: int, allowance: Allowance) -> None:
         """Begin a slot: what imports will see, and what may be spent."""
         self._guest.enter(state, assignment, fuel)
-        self._guest.allowance = allowance
         nanoseconds = assignment.timestamp * 1_000_000 & _BITS
         self._gate.fuel = _OWN_FUEL
         self._begin(nanoseconds - (1 << 64) if nanoseconds >> 63 else nanoseconds, float(assignment.timestamp))
         self._gate.fuel = fuel
         if self.memory is not None:
             self.memory.growth_refused = False
+        self._guest.allowance = allowance  # last: nothing but the guest's own work is stopped by it
 
     def leave(self) -> None:
         """End the guest's own work: what the host does with it after takes none of its time."""
@@ -191,6 +191,7 @@ class Instance:
         return self._gate.memory(memory, wide=wide)
 
     def _fault(self, stopped: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestError | ComputeError | None:
+        self.leave()
         self._gate.fuel = _OWN_FUEL
         (grown,) = self._grown()
         if grown == _BY_THE_HOST:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -157,6 +158,35 @@ def test_ctrl_c_stops_a_guest(drive: Callable[..., Any]) -> None:
         guest.call("forever")
     assert root == guest.root()
     assert (2,) == guest.call("bump")
+
+
+@pytest.mark.usefixtures("_hearing_ctrl_c")
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_while_a_guest_is_being_started_stops_it(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Ctrl-C before anybody waits for a guest leaves none running, and none that starts after."""
+    runs, goes_on = threading.Event(), threading.Event()
+    guest = drive(GUEST, {"host.reach": lambda guest: runs.set()}, fuel=1 << 62)
+    assert (1,) == guest.call("bump")
+    root, submit = guest.root(), ThreadPoolExecutor.submit
+
+    def interrupted(beside: ThreadPoolExecutor, *given: Any) -> None:
+        if not begun:
+            submit(beside, goes_on.wait, 60)
+        submit(beside, *given)
+        if begun:
+            assert runs.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadPoolExecutor, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            guest.stage.compute(guest.state, guest.assignment(2, {"function": "forever"}), 1)
+    goes_on.set()
+    assert root == guest.root()
+    assert (2,) == guest.call("bump")
+    assert begun is runs.is_set()
 
 
 def test_a_guest_that_is_stopped_stops_no_other(drive: Callable[..., Any], seconds: Seconds) -> None:

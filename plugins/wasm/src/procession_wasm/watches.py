@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -83,14 +84,15 @@ class Watch:
         if threading.current_thread() is not threading.main_thread():
             self.keep_ticking()
             return work()
-        with self._changed:
-            self._beside = self._beside or ThreadPoolExecutor(1, thread_name_prefix="procession-guest")
-            running = self._beside.submit(self.run, work, allowance)
+        running = Future[T]()  # made before: Ctrl-C may come while the work is being submitted
         try:
+            with self._changed:
+                beside = self._beside = self._beside or ThreadPoolExecutor(1, thread_name_prefix="procession-guest")
+            beside.submit(_fill, running, partial(self.run, work, allowance))
             _wait(running)
         except BaseException:
             allowance.give_up()
-            while not running.done():  # nothing may touch the guest's memory before
+            while not running.done() and not running.cancel():  # nothing may touch the guest's memory before
                 with suppress(KeyboardInterrupt):
                     _wait(running)
             raise
@@ -114,6 +116,15 @@ class Watch:
                 self._used = False
                 if idle == IDLE_TICKS and self._ticker is threading.current_thread():
                     self._ticker = None
+
+
+def _fill(running: Future[T], work: Callable[[], T]) -> None:
+    """Work, unless nobody waits for it any more."""
+    if running.set_running_or_notify_cancel():
+        try:
+            running.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised where somebody waits
+            running.set_exception(error)
 
 
 def _wait(running: Future[T]) -> None:

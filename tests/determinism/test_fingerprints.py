@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
 
 import pytest
 
@@ -33,4 +35,19 @@ def test_a_change_of_a_source_is_another_fingerprint(monkeypatch: pytest.MonkeyP
         registry = Registry((builtin,))
         found.append(registry.fingerprint(["stack@1.0", "wasm-64@1.0"]))
         registry.close()
+    assert (found[0], True) == (found[1], found[1] != found[2])
+
+
+def test_sources_are_those_that_were_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that changes changes nothing of what runs; imported again, it is another source."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "a_source_of_this_test.py"
+    found = []
+    for content, again in (("one = 1", True), ("two = 2", False), ("two = 2", True)):
+        file.write_text(content)
+        if again:
+            sys.modules.pop(file.stem, None)
+            import_module(file.stem)
+        found.append(room.source_digest(file.stem))
+    monkeypatch.delitem(sys.modules, file.stem)
     assert (found[0], True) == (found[1], found[1] != found[2])

@@ -10,11 +10,11 @@ import difflib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import attrs
@@ -57,15 +57,22 @@ class Provision:
     origin: Origin
 
 
+class _Hooks(pluggy.PluginManager):
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        """Look at the functions of a module alone, of all its names: pluggy takes long to find that others are none."""
+        if isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType | MethodType):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Registry:
     """Hold one kernel's plugins. Nothing here is shared between two kernels."""
 
     def __init__(self, plugins: Sequence[object] = (), *, discover: bool = True) -> None:
-        self.hooks = pluggy.PluginManager(hookspecs.PROJECT)
+        self.hooks = _Hooks(hookspecs.PROJECT)
         self.hooks.add_hookspecs(hookspecs)
         self.failures: list[PluginError] = []
         self._origins: dict[int, Origin] = {}
-        self._sources: dict[str, str] = {}
         found = [(_origin_of(plugin), plugin) for plugin in plugins]
         found += self._discovered() if discover else []
         once = {id(plugin): (origin, plugin) for origin, plugin in found}  # installed, and given too
@@ -130,7 +137,7 @@ class Registry:
     def fingerprint(self, devices: Iterable[str]) -> str:
         """Return the id of all that the answers of some stages depend on, beside their definition."""
         rows = {device: self._print_of(self._provisions["stages"][device]) for device in sorted(set(devices))}
-        return Message({"kernel": self._source("procession"), "devices": rows}).id
+        return Message({"kernel": source_digest("procession"), "devices": rows}).id
 
     def versions(self, devices: Iterable[str]) -> Mapping[str, str]:
         """Return the versions of the distributions that bring some stages."""
@@ -224,16 +231,11 @@ class Registry:
                 found[name] = Provision(role, name, _checked(thing, role, name, origin), origin)
         return found
 
-    def _source(self, module: str) -> str:
-        if module not in self._sources:
-            self._sources[module] = source_digest(module)
-        return self._sources[module]
-
     def _print_of(self, provision: Provision) -> dict[str, Any]:
         return {
             "distribution": provision.origin.distribution,
             "version": provision.origin.version,
-            "source": self._source(_home_of(provision.thing.build)),
+            "source": source_digest(_home_of(provision.thing.build)),
             **{key: str(value) for key, value in provision.thing.fingerprint.items()},
         }
 
@@ -259,8 +261,15 @@ def _home_of(build: Callable[..., Any]) -> str:
 
 
 def source_digest(module: str) -> str:
-    """Return the sha-256, in hex, of the Python sources of an imported module's whole package."""
-    package = sys.modules.get(module.partition(".")[0]) or sys.modules.get(module)
+    """Return the sha-256, in hex, of the Python sources of an imported module's whole package.
+
+    They are read once: what a program runs does not change with its files.
+    """
+    return _digest_of(sys.modules.get(module.partition(".")[0]) or sys.modules.get(module))
+
+
+@lru_cache(maxsize=64)  # of packages, as they were imported
+def _digest_of(package: ModuleType | None) -> str:
     file = Path(getattr(package, "__file__", None) or "")
     sources = file.parent.rglob("*.py") if file.name == "__init__.py" else [file] if file.name else []
     total, length = sha256(), len(file.parent.as_posix())

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 
 import procession_wasm
 from procession import Kernel
 from procession.errors import RequestError
 from procession.roles import Site
 from procession.testing.fakes import MemoryHost, SteppingClock
-from procession_wasm import bounds, compiling, images, prepared, shelves
+from procession_wasm import binary, bounds, compiling, images, prepared, shelves
+from procession_wasm.binary import Shape
 from procession_wasm.images import Images
 from procession_wasm.prepared import Prepared, Store
 
@@ -32,6 +34,14 @@ LARGE = f"""(module
     catch_all
       i32.const -1
     end))""".encode()
+SHAPES = (
+    "(module)",
+    "(module (memory i64 1 3) (table 2 funcref) (table 1 9 externref) (global v128 (v128.const i64x2 1 2)))",
+    """(module (import "a" "f" (func (param i32 f64) (result i64))) (import "a" "g" (global i32))
+        (import "b" "t" (table 1 funcref)) (import "b" "\u00e9" (tag)) (memory 1) (global (mut i64) (i64.const 3))
+        (data (i32.const -8) "x") (data (global.get 0) "yy") (data "passive") (func $start) (start $start)
+        (func (export "\u00e9") (param i32 f64) (result i64) (i64.const 1)) (export "table" (table 0)))""",
+)
 DEFINITION = """
 [process]
 device-stack = [{ device = "wasm-64@1.0", image = "guest.wat", function = "look" }]
@@ -77,6 +87,13 @@ def test_an_image_is_compiled_once_for_a_data_folder(site: Site, file: Path, chi
     found = Images().compiled("an id", LARGE, site)
     assert 1 == len(children)
     assert Images().compiled("an id", LARGE).shape == found.shape
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_a_shape_is_read_back_as_it_was(text: str) -> None:
+    """What is kept of a shape, under one seal with the compiled form, is all of it."""
+    kept = Prepared(binary.shape_of(wasmtime.wat2wasm(text)), b"code")
+    assert Prepared.unpacked(memoryview(kept.packed())) == kept
 
 
 def test_a_kernel_keeps_its_images(tmp_path: Path, children: list[object]) -> None:
@@ -191,7 +208,7 @@ def test_what_the_engine_does_not_take_is_compiled_again(
     site: Site, file: Path, children: list[object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whole bytes that are no compiled form are told, and replaced."""
-    Store(site, images.ASKED).save(LARGE, Prepared(b"", b"no machine code"), prepared.IMAGE)
+    Store(site, images.ASKED).save(LARGE, Prepared(Shape(), b"no machine code"), prepared.IMAGE)
     Images().compiled("an id", LARGE, site)
     assert (2, 1) == (len(children), len(caplog.records))
     Images().compiled("an id", LARGE, site)

@@ -76,7 +76,7 @@ class Image:
             return kept[0]
         module = wasmtime.Module(self.engine, text)
         if self.store is not None:
-            self.store.save(text, Prepared(b"", bytes(module.serialize())), BESIDE)
+            self.store.save(text, Prepared(None, bytes(module.serialize())), BESIDE)
         return module
 
     @property
@@ -164,7 +164,9 @@ def fingerprint() -> dict[str, str]:
 def kept_image(watch: Watch, image_id: str, content: bytes, store: Store) -> Image | None:
     """Return an image that was prepared before; None where it was not, or for another engine."""
     found = _kept(watch, content, store, IMAGE)
-    return None if found is None else Image(image_id, watch, found[0], binary.shape_of(found[1].frame), store)
+    if found is None or found[1].shape is None:
+        return None
+    return Image(image_id, watch, found[0], found[1].shape, store)
 
 
 def _kept(watch: Watch, content: bytes, store: Store, kind: str) -> tuple[wasmtime.Module, Prepared] | None:
@@ -195,7 +197,7 @@ def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | No
             shape = _checked(image_id, binary_form)
             artefact = compiler.ask(binary.opened(binary_form, shape))
         if store is not None:
-            store.save(content, Prepared.of(binary_form, artefact), IMAGE)
+            store.save(content, Prepared(shape, artefact), IMAGE)
         return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape, store)
     except (wasmtime.WasmtimeError, IndexError, KeyError, UnicodeDecodeError) as error:
         what = f"neither a WASM module nor WAT text that this device runs: {_reason(error)}"

@@ -24,13 +24,14 @@ import attrs
 
 from procession.registry import source_digest
 from procession.roles import Site
-from procession_wasm.reader import Reader, joined, sections, unsigned
+from procession_wasm.binary import Shape
+from procession_wasm.shapes import shape_read, written
 from procession_wasm.shelves import Shelf, ShelfError, is_possible
 
 FOLDER = "images"  # in the data folder
 IMAGE, BESIDE = "image", "beside"
 
-_CUSTOM, _CODE = 0, 10
+_LENGTH_BYTES = 4
 _PROCESSORS = Path("/proc/cpuinfo")
 
 log = logging.getLogger("procession")
@@ -38,26 +39,22 @@ log = logging.getLogger("procession")
 
 @attrs.frozen
 class Prepared:
-    """Hold what is kept of an image: its binary form without the code, and its compiled form."""
+    """Hold what is kept of an image: what it says about itself, None for a module beside one, and its compiled form."""
 
-    frame: bytes
+    shape: Shape | None
     artefact: bytes
-
-    @classmethod
-    def of(cls, binary_form: bytes, artefact: bytes) -> Prepared:
-        """Return what is kept of a module."""
-        kept = [(number, body) for number, body in sections(binary_form) if number not in (_CUSTOM, _CODE)]
-        return cls(joined(kept), artefact)
 
     def packed(self) -> bytes:
         """Return it as bytes."""
-        return unsigned(len(self.frame)) + self.frame + self.artefact
+        told = written(self.shape) if self.shape is not None else b""
+        return len(told).to_bytes(_LENGTH_BYTES) + told + self.artefact
 
     @classmethod
-    def unpacked(cls, content: bytes) -> Prepared:
-        """Return it from its bytes."""
-        reader = Reader(content)
-        return cls(reader.take(reader.unsigned()), content[reader.at :])
+    def unpacked(cls, content: memoryview) -> Prepared:
+        """Return it from its bytes, which this version of the package has written and sealed."""
+        end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
+        told = bytes(content[_LENGTH_BYTES:end])
+        return cls(shape_read(told) if told else None, bytes(content[end:]))
 
 
 class Store:

@@ -40,7 +40,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, name: str) -> bytes | None:
+    def load(self, name: str) -> memoryview | None:
         """Return what is kept under a name, None where nothing is; ShelfError where it is not to be trusted."""
         with self._told(name):
             try:
@@ -160,12 +160,12 @@ def _sealed(name: str, content: bytes) -> bytes:
     return _HEAD + _digest(name, content) + content
 
 
-def _unsealed(name: str, sealed: bytes) -> bytes:
+def _unsealed(name: str, sealed: bytes) -> memoryview:
     start = len(_HEAD) + _DIGEST
     content = memoryview(sealed)[start:]
     if sealed[: len(_HEAD)] != _HEAD or sealed[len(_HEAD) : start] != _digest(name, content):
         raise ShelfError(f"the file {name} is damaged, or was kept under another name")
-    return bytes(content)
+    return content
 
 
 def _digest(name: str, content: bytes | memoryview) -> bytes:

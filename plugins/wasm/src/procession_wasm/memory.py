@@ -106,9 +106,9 @@ class LinearMemory:
 
     def put_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:
         """Overwrite pages of 4 KiB, which must lie within the memory."""
-        start = self._start()
+        start, move = self._start(), ctypes.memmove
         for number, content in pages:
-            ctypes.memmove(start + number * PAGE, content, PAGE)
+            move(start + number * PAGE, content, PAGE)
 
     def _scan(self) -> list[int]:
         start = self._start()

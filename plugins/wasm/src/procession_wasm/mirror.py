@@ -64,6 +64,15 @@ class Mirror:
             memory.put_pages([(number, self._pages.get(number, ZERO)) for number, _ in others])
         instance.set_globals(self._globals)
 
+    def fill(self, instance: Instance) -> None:
+        """Make an instance of which nothing was called yet what the copy says: it holds its module's data alone."""
+        memory = instance.memory
+        if memory is not None:
+            memory.grow((self._size - instance.size) // WASM_PAGE)
+            memory.put_pages([(number, ZERO) for number in self._filled if number not in self._pages])
+            memory.put_pages(self._pages.items())
+        instance.set_globals(self._globals)
+
     def load(self, contents: Contents) -> None:
         """Take over the contents of a snapshot."""
         self._size, self._globals = contents.size, contents.globals

@@ -178,8 +178,8 @@ class WasmStage:
         """Put the guest to the end of the trail; what stops that leaves it behind, and it is tried again."""
         assert self._trail is not None
         self._behind = True
-        if not self._trail.back(self._instance):
-            self._trail.back(self._fresh())
+        if self._instance is None or not self._trail.back(self._instance):
+            self._trail.fill(self._fresh())
         assert self._instance is not None
         for step in self._trail.steps:
             self._repeat(self._instance, step)

@@ -98,13 +98,16 @@ class Trail:
             self.add(step)
         self.slot, self._apart, self._quiet = None, 1, False
 
-    def back(self, instance: Instance | None) -> bool:
-        """Put an instance to where the copy is; False where it cannot be: there is none, or it has grown."""
-        fits = instance is not None and self._mirror.fits(instance)
+    def back(self, instance: Instance) -> bool:
+        """Put an instance to where the copy is; False where it cannot be: it has grown."""
+        fits = self._mirror.fits(instance)
         if fits:
-            assert instance is not None
             self._mirror.put_back(instance)
         return fits
+
+    def fill(self, instance: Instance) -> None:
+        """Put an instance to where the copy is, of which nothing was called yet."""
+        self._mirror.fill(instance)
 
     @property
     def steps(self) -> Sequence[Step]:

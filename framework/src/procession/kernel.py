@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from procession import paths
 from procession import process as builtin
 from procession.commitments import message_id
 from procession.companions import Companions
@@ -26,7 +27,6 @@ from procession.intake import bounded, check_same, submission_of
 from procession.lines import Line
 from procession.messages import EMPTY, Message
 from procession.outboxes import delivery_of
-from procession.paths import parse
 from procession.process import Compiled, compile_process
 from procession.registry import Registry
 from procession.replays import Replayed, replayed
@@ -246,16 +246,20 @@ class Kernel:
 
     def resolve(
         self,
-        path: str,
+        path: str | paths.Path,
         *,
         method: str = "GET",
         body: Message = EMPTY,
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """Return the value at a path, such as ``/ID/compute&slot=5/results/data``."""
+        """Return the value at a path, such as ``/ID/compute&slot=5/results/data``.
+
+        The keys of a GET apply to a path that is text; one that was parsed has them already.
+        """
         call = Call(self, method, body, timeout, idempotency_key)
-        return self._resolver.resolve(parse(path, body if method == "GET" else None), call)
+        keys = body if method == "GET" else None
+        return self._resolver.resolve(paths.parse(path, keys) if isinstance(path, str) else path, call)
 
     def keep(self, content: bytes) -> str:
         """Keep bytes for definitions to name, and return their id."""

@@ -256,3 +256,28 @@ def test_many_signatures_are_refused_before_any_is_checked() -> None:
     with pytest.raises(RequestError) as caught:
         HTTP.decode_request("POST", "/", came.items(), b"")
     assert "too-large" == caught.value.kind
+
+
+def test_what_was_verified_is_believed_again_and_nothing_else(other_signer: Signer) -> None:
+    """A message that came in signed is known; the same with another row, commitment or id is verified, and refused."""
+    rows = signed_fields(FIELDS, rsa_sign(other_signer, 64), keyid=other_signer.keyid)
+    codec = HttpSig()
+    message = codec.decode_request("POST", "/", (FIELDS | rows).items(), b"")
+    name = message_id(message)
+    forged = message.set({"commitments": {name: {"committer": "A" * 43}}})
+    for scheme in (codec, HttpSig()):  # the second has never seen it
+        assert scheme.verify(message, name)
+        changed = [message.set({"num": "8"}), message.set({"more": "1"}), message.without("num"), forged]
+        assert [False] * 4 == [scheme.verify(other, name) for other in changed]
+        assert not scheme.verify(message, "A" * 43)
+
+
+def test_what_is_believed_was_verified(other_signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control: without its memory the codec looks at each commitment again, and with it at none."""
+    rows = signed_fields(FIELDS, rsa_sign(other_signer, 64), keyid=other_signer.keyid)
+    codec, asked = HttpSig(), list[str]()
+    message = codec.decode_request("POST", "/", (FIELDS | rows).items(), b"")
+    monkeypatch.setattr("procession_codecs.httpsig.verifies", lambda message, name: bool(asked.append(name)))
+    assert codec.verify(message, message_id(message))
+    assert not HttpSig().verify(message, message_id(message))
+    assert [message_id(message)] == asked

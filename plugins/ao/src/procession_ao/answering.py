@@ -65,8 +65,7 @@ class Answers:
         if not steps and asked.method == "POST":
             remedy = "name a path; the units of AO's legacy network answer where [host.ao] says legacy = true"
             raise RequestError("nothing is asked for", where="path", remedy=remedy, kind="not-found")
-        path = unparse(asked.path)
-        return Answered(self._kernel.resolve(path, method=asked.method, body=asked.message, timeout=timeout))
+        return Answered(self._kernel.resolve(asked.path, method=asked.method, body=asked.message, timeout=timeout))
 
     def run_dry(self, process: str, message: Message, timeout: float) -> Any:
         """Return what a message would result in at the head, when its turn comes."""

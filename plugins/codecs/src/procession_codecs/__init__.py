@@ -7,6 +7,7 @@ A host reaches them by name, through the tables of codecs and of commitment sche
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from procession import hookimpl
 from procession.roles import Codec, CommitmentScheme
@@ -16,6 +17,8 @@ from procession_codecs.httpsig import HttpSig
 from procession_codecs.plain import JsonCodec
 from procession_codecs.structured import StructuredCodec
 
+_HTTPSIG: Final = HttpSig()  # one, so that what it verified as it came in is known where it is scheduled
+
 
 @hookimpl
 def procession_codecs() -> Mapping[str, Codec]:
@@ -23,7 +26,7 @@ def procession_codecs() -> Mapping[str, Codec]:
     return {
         "ans104@1.0": Ans104(),
         "flat@1.0": FlatCodec(),
-        "httpsig@1.0": HttpSig(),
+        "httpsig@1.0": _HTTPSIG,
         "json@1.0": JsonCodec(),
         "structured@1.0": StructuredCodec(),
     }
@@ -32,4 +35,4 @@ def procession_codecs() -> Mapping[str, Codec]:
 @hookimpl
 def procession_commitment_schemes() -> Mapping[str, CommitmentScheme]:
     """Provide the two that sign."""
-    return {"ans104@1.0": Ans104(), "httpsig@1.0": HttpSig()}
+    return {"ans104@1.0": Ans104(), "httpsig@1.0": _HTTPSIG}

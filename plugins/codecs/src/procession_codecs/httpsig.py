@@ -22,6 +22,7 @@ from procession.messages import EMPTY, Message
 from procession_codecs.ans104 import item_message
 from procession_codecs.commits import Signed, adopted, check_digest, committed, reduced, verifies
 from procession_codecs.keys import Signer, new_wallet, signer_of
+from procession_codecs.recent import Recent
 from procession_codecs.refusals import BODY_BYTES, COMMITMENTS, HEADER_BYTES, HEADERS, bounded, refused
 from procession_codecs.signatures import Signature, digest_of, read_signatures, sign, unsigned_id
 from procession_codecs.structured import from_table, to_table
@@ -46,6 +47,9 @@ _OF_HTTP = re.compile(
 
 class HttpSig:
     """Read and write messages as HTTP, and check what signers of HTTP vouch for."""
+
+    def __init__(self) -> None:
+        self._recent = Recent()
 
     def encode(self, value: Any) -> bytes:
         """Return a message as one HTTP head and body, without a start line."""
@@ -73,7 +77,7 @@ class HttpSig:
         if fields.get("codec-device") == "ans104@1.0" or fields.get("content-type", "").startswith(ITEM):
             return item_message(body)
         if SIGNATURE in fields or SIGNATURE_INPUT in fields:
-            return _signed_request(method, target, fields, body)
+            return self._recent.add(_signed_request(method, target, fields, body))
         return _unsigned({name: value for name, value in fields.items() if not _OF_HTTP.match(name)}, body)
 
     def encode_reply(self, value: Any, signer: Signer | None = None) -> tuple[list[tuple[str, str]], bytes]:
@@ -117,6 +121,8 @@ class HttpSig:
 
     def verify(self, message: Message, commitment_id: str) -> bool:
         """Tell whether the signer of that commitment vouches for exactly this message."""
+        if message in self._recent:
+            return commitment_id in message[KEY]
         return verifies(message, commitment_id)
 
     def unsigned_id(self, message: Message) -> str:

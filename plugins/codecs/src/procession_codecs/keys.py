@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from hashlib import sha256
+from functools import lru_cache
+from hashlib import sha256, sha512
 from typing import Any, Final
 
 import attrs
@@ -20,6 +21,7 @@ from coincurve import PublicKey
 from Crypto.Hash import keccak as _keccak
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512, HashAlgorithm
 
 from procession.errors import ConfigError
@@ -28,6 +30,7 @@ from procession_codecs.texts import from_base64, to_base64url
 
 EXPONENT: Final = 65537
 RSA_BYTES: Final = range(256, 1025)  # of a modulus
+REMEMBERED: Final = 256  # verifications, and keys
 ETHEREUM_BYTES: Final = 65  # of a public key, uncompressed, and of a signature
 _HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0  # of secp256k1, SEC 2
 
@@ -54,13 +57,25 @@ def signed_by_rsa(key: bytes, signature: bytes, content: bytes, *, bits: int) ->
     """Tell whether an RSA-PSS signature with SHA-256 or SHA-512 is that of a modulus."""
     if len(key) not in RSA_BYTES or len(signature) != len(key):
         return False
-    digest: HashAlgorithm = SHA512() if bits == 512 else SHA256()
+    return _signed_by_rsa(key, signature, (sha512 if bits == 512 else sha256)(content).digest())
+
+
+@lru_cache(REMEMBERED)
+def _signed_by_rsa(key: bytes, signature: bytes, hashed: bytes) -> bool:
+    """Tell it of a digest; a message is looked at where it comes in and where it is scheduled, within moments."""
+    digest: HashAlgorithm = SHA512() if len(hashed) == SHA512.digest_size else SHA256()
     scheme = padding.PSS(padding.MGF1(digest), padding.PSS.AUTO)
     try:
-        rsa.RSAPublicNumbers(EXPONENT, int.from_bytes(key)).public_key().verify(signature, content, scheme, digest)
+        _public(key).verify(signature, hashed, scheme, Prehashed(digest))
     except (InvalidSignature, ValueError):  # a modulus can be none
         return False
     return True
+
+
+@lru_cache(REMEMBERED)
+def _public(key: bytes) -> rsa.RSAPublicKey:
+    """Return the public key of a modulus; ValueError where it is none."""
+    return rsa.RSAPublicNumbers(EXPONENT, int.from_bytes(key)).public_key()
 
 
 def signed_by_ethereum(key: bytes, signature: bytes, content: bytes) -> bool:

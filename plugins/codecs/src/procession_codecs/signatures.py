@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ RSA: Final = "rsa-pss-sha512"
 ETHEREUM: Final = "ethereum"
 HMAC: Final = "hmac-sha256"
 HMAC_KEY: Final = b"ao"
+REMEMBERED: Final = 64  # signatures that were read, each as long as a header may be
 ALIASES: Final = frozenset({"ao", "constant:ao"})  # what names that key
 
 _MEMBER = re.compile(r"[ \t]*([A-Za-z0-9*][A-Za-z0-9_.*-]{0,127})=((?:\"(?:[^\"\\]++|\\.)*+\"|[^\",]++)*+)(?:,|\Z)")
@@ -132,6 +134,7 @@ def _members(text: str) -> dict[str, str]:
     return found
 
 
+@lru_cache(REMEMBERED)  # what is committed is read again where it is scheduled
 def _signature(label: str, given: str, content: str) -> Signature:
     components, parameters = _given(given)
     match = _BYTES.match(content)

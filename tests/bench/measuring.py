@@ -42,7 +42,7 @@ class Plan:
 
 
 FULL = Plan("full", slices=10, seconds=0.2, slots=1_000_000)
-SHORT = Plan("short", slices=5, seconds=0.1, slots=100_000)
+SHORT = Plan("short", slices=3, seconds=0.1, slots=40_000, window=10_000)
 TINY = Plan("tiny", slices=2, seconds=0.005, slots=600, window=100)
 PLANS = {plan.name: plan for plan in (FULL, SHORT, TINY)}
 

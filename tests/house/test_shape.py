@@ -10,7 +10,7 @@ from house import shape
 from house.reports import Rule, none_of
 from house.sources import kernel, kernel_core, shipped
 
-KERNEL_LINES = 5_000
+KERNEL_LINES = 5_050
 EXPORTED_NAMES = 24
 
 
@@ -36,7 +36,7 @@ def test_the_median_function_of_the_kernel_is_short() -> None:
 
 
 def test_the_kernel_is_small() -> None:
-    """The kernel without its command line and testing kit has at most 5,000 lines of code."""
+    """The kernel without its command line and testing kit has at most 5,050 lines of code."""
     # Blank lines, comments and docstrings are left out: this suite asks for words, so they are not what it limits.
     lines = sum(shape.code_lines(module) for module in kernel_core())
     assert lines <= KERNEL_LINES, f"{lines} lines of code"

@@ -16,9 +16,10 @@ from kernel.devices import COUNTING, TAPING, Act, Tape, Watcher, count, kernel_o
 from procession import ComputeError, Factory, Kernel, Message, Process, Result, ScheduleError, hookimpl
 from procession.batches import SLOTS
 from procession.errors import CacheError, SnapshotError
+from procession.hands import begin
 from procession.ids import from_id
 from procession.results import Batch, Record
-from procession.roles import Fail, Live, Ok, Point, Verdict
+from procession.roles import Fail, Live, Ok, Part, Point, Verdict
 from procession.schedules import Assignment
 from procession.stored import Source, message_of, unsaved_nodes
 from procession.testing.fakes import MemoryCache, MemoryHost, MemorySnapshotter
@@ -529,6 +530,36 @@ def test_a_snapshot_that_cannot_be_packed_costs_no_result(shop: Opened, monkeypa
     assert [0, 1, 2, 3] == one.watcher.slots
     told = [(error.kind, error.facts["process"], error.facts["slot"]) for error in one.watcher.failed]
     assert [("too-large", process.id, 1), ("too-large", process.id, 3)] == told
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_slots_are_computed_while_a_snapshot_is_packed(
+    shop: Opened, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    """Packing waits for a slot that comes behind it, which only comes where packing is done beside the slots."""
+    monkeypatch.setattr("procession.batches.begin", begin if beside else lambda name, work: False)
+    one = shop(TAPES + EVERY.format(2), kind=Tape)
+    process = one.open()
+    pack, fourth = MemorySnapshotter.pack, threading.Event()
+    came: list[bool] = []
+
+    def patient(self: MemorySnapshotter, parts: Mapping[str, Part], fingerprint: str, *before: Any) -> Point:
+        if parts:
+            came.append(fourth.wait(30 if beside else 0.2))
+        return pack(self, parts, fingerprint, *before)
+
+    def computing(tape: Tape, state: Message, assignment: Assignment, pass_number: int) -> Verdict:
+        if assignment.slot == 4:
+            fourth.set()
+        return compute(tape, state, assignment, pass_number)
+
+    compute = Tape.compute
+    monkeypatch.setattr(MemorySnapshotter, "pack", patient)
+    monkeypatch.setattr(Tape, "compute", computing)
+    process.schedule_many([{"amount": 1}] * 5)
+    assert 5 == process.now()["total"]
+    assert beside == all(came[:2])
+    assert [1, 3, 5] == one.watcher.snapshotted
 
 
 # -- other versions, other answers

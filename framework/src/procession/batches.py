@@ -4,19 +4,25 @@ Rules
 -----
 * A node of a state is written once; it counts as saved only after the commit that holds it.
 * A slot that is stored already is compared, not written again; one that differs is a divergence.
+* Snapshots are packed on a thread beside the slots that follow, and committed together with the results.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeAlias
+
+import attrs
 
 from procession.errors import CacheError, ComputeError, Fact, SnapshotError
 from procession.executors import ACCEPT, Executor, Services, check_chain_of
+from procession.hands import begin
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
-from procession.roles import Point
+from procession.roles import Live, Point, Snapshotter
 from procession.schedules import Assignment
 from procession.stored import unsaved_nodes
 from procession.tries import Node
@@ -24,7 +30,10 @@ from procession.tries import Node
 SLOTS = 256
 BYTES = 8 << 20
 SECONDS = 0.25
+PACKING = 8  # snapshots of a batch
 KEPT_ALWAYS = ("results", "at-slot", "process", "device", "initialized", "halted")
+
+Packing: TypeAlias = "Future[tuple[bytes, Point]]"  # a live root and the point of its parts
 
 
 class Pending:
@@ -36,6 +45,7 @@ class Pending:
         self._saved = (self._mark,) if rewrite else (self._mark, services.cache)
         self._horizon = horizon  # slots up to here may be stored already
         self._empty = empty  # the point of a stage that keeps everything in the state
+        self._packing: list[tuple[int, Executor, Packing]] = []  # with the places of their records
         self._records: list[Record] = []
         self._watched: list[tuple[str, dict[str, Any]]] = []  # what those who watch are told after the commit
         self._nodes: list[Node] = []
@@ -46,7 +56,7 @@ class Pending:
     @property
     def full(self) -> bool:
         """Tell whether the batch ends here: by count, bytes or time."""
-        if len(self._records) >= SLOTS or self._size >= BYTES:
+        if len(self._records) >= SLOTS or self._size >= BYTES or len(self._packing) >= PACKING:
             return True
         return time.monotonic() - self._since > SECONDS
 
@@ -70,9 +80,8 @@ class Pending:
 
     def put(self, executor: Executor, assignment: Assignment, *, due: bool) -> None:
         """Add the record of the slot that an executor stands on."""
-        keep = self._services.keep
-        root, point = self._taken(executor) if due or (keep is None and not executor.stage.live) else (b"", None)
-        complete = point is not None or keep is None
+        keep, live = self._services.keep, executor.stage.live
+        complete = due or keep is None
         state = executor.state if complete else only(executor.state, (*KEPT_ALWAYS, *(keep or ())))
         self._take(state)
         self._records.append(
@@ -85,15 +94,19 @@ class Pending:
                 state_digest=executor.state.digest,
                 complete=complete,
                 fingerprint=executor.process.fingerprint,
-                live_root=root,
-                snapshot=self._snapshot(executor, point) if point else None,
+                live_root=b"",
+                snapshot=self._whole(executor) if complete and not live else None,
             )
         )
+        if due and live and "initialized" in executor.state:
+            self._pack(executor)
 
     def commit(self) -> None:
         """Write everything at once, if this may write, then tell those who watch."""
         if not self._records or self._services.read_only:
             return
+        for each in self._packing:
+            self._finish(*each)
         try:
             with self._services.pulse.write("results"):
                 self._services.cache.put(Batch(tuple(self._records), self._blobs))
@@ -115,28 +128,50 @@ class Pending:
                 self._blobs[node.digest] = node.encoded
                 self._size += len(node.encoded)
 
-    def _taken(self, executor: Executor) -> tuple[bytes, Point | None]:
-        """Return live root and point; what cannot be had is reported, and the results stand without."""
-        if not executor.stage.live:
-            return b"", self._empty
-        try:
-            live = executor.stage.snapshot() if "initialized" in executor.state else None
-            pack = self._services.snapshotter.pack
-            return (live.root, pack(live.parts, executor.process.fingerprint, executor.point)) if live else (b"", None)
-        except Exception as error:  # noqa: BLE001 # the plugin boundary: a snapshot is never worth a result
-            executor.spent = 0.0  # not again at every slot
-            trouble = SnapshotError.of(error, "", {"phase": "snapshot"}, "the snapshotter")
-            self._services.report(executor.process.id, executor.at, trouble)
-            return b"", None
+    def _whole(self, executor: Executor) -> bytes:
+        executor.spent, executor.snapshot_at = 0.0, executor.at
+        self._blobs[self._empty.digests[-1]] = self._empty.content
+        return b"".join(self._empty.digests)
 
-    def _snapshot(self, executor: Executor, point: Point) -> bytes:
-        if executor.stage.live:
-            facts = {"process": executor.process.id, "slot": executor.at, "size": len(point.content)}
-            self._watched.append(("procession_snapshotted", facts))
-        self._size += len(point.content)
+    def _pack(self, executor: Executor) -> None:
+        """Have the live parts packed beside the slots that follow."""
+        earlier = self._packing[-1][2] if self._packing else None
+        packing: Packing = Future()
+        executor.spent = 0.0  # also where it fails: not again at every slot
+        try:
+            if (live := executor.stage.snapshot()) is None:
+                return
+            work = partial(_packed, self._services.snapshotter, executor, live, (earlier, packing))
+            if not begin("procession packer", work):
+                work()
+        except Exception as error:  # noqa: BLE001 # the plugin boundary: told where the record is finished
+            packing.set_exception(error)
+        self._packing.append((len(self._records) - 1, executor, packing))
+
+    def _finish(self, place: int, executor: Executor, packing: Packing) -> None:
+        """Let a record have its snapshot; what cannot be had is reported, and the result stands without."""
+        record = self._records[place]
+        try:
+            root, point = packing.result()
+        except Exception as error:  # noqa: BLE001 # the plugin boundary: a snapshot is never worth a result
+            trouble = SnapshotError.of(error, "", {"phase": "snapshot"}, "the snapshotter")
+            return self._services.report(record.process, record.slot, trouble)
+        facts = {"process": record.process, "slot": record.slot, "size": len(point.content)}
+        self._watched.append(("procession_snapshotted", facts))
         self._blobs[point.digests[-1]] = point.content
-        executor.spent, executor.snapshot_at, executor.point = 0.0, executor.at, point
-        return b"".join(point.digests)
+        self._records[place] = attrs.evolve(record, live_root=root, snapshot=b"".join(point.digests))
+        executor.snapshot_at = record.slot
+
+
+def _packed(snapshotter: Snapshotter, executor: Executor, live: Live, order: tuple[Packing | None, Packing]) -> None:
+    earlier, packing = order
+    try:
+        if earlier is not None:
+            earlier.exception()  # each leans on the one before
+        executor.point = snapshotter.pack(live.parts, executor.process.fingerprint, executor.point)
+        packing.set_result((live.root, executor.point))
+    except BaseException as error:  # noqa: BLE001 # the boundary of a thread: told where the record is finished
+        packing.set_exception(error)
 
 
 def read_record(services: Services, process: str, slot: int, assignment: Assignment | None = None) -> Record | None:

@@ -185,8 +185,8 @@ def test_without_the_digest_a_damaged_image_would_be_loaded(
     assert 1 == len(children)
 
 
-@pytest.mark.parametrize("part", ["version", "_abilities", "source_digest"])
-def test_another_engine_processor_or_package_prepares_its_own(
+@pytest.mark.parametrize("part", ["version", "_abilities", "_host", "source_digest"])
+def test_another_engine_host_or_package_prepares_its_own(
     part: str, site: Site, file: Path, children: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What another setting compiled is not even looked at."""

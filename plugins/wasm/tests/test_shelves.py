@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -113,6 +114,34 @@ def test_what_is_damaged_is_not_taken(case: str, shelf: Shelf) -> None:
     DAMAGED[case](shelf.folder)
     with pytest.raises(ShelfError, match="damaged, or was kept under another name"):
         shelf.load(NAME)
+
+
+def test_what_was_kept_in_another_folder_is_not_taken(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a folder, as of one that somebody handed over, serves nothing; without its place it would."""
+    for name in ("data", "unplaced"):
+        copied = Shelf(shelf.folder.parent.with_name(f"copy of {name}") / "images")
+        shutil.copytree(shelf.folder.parent, copied.folder.parent)
+        if name == "data":
+            with pytest.raises(ShelfError, match="or in another folder"):
+                copied.load(NAME)
+        monkeypatch.setattr(shelves, "_place", lambda folder, name: name)
+        shelf.save(NAME, CONTENT)
+    assert CONTENT == copied.load(NAME)
+
+
+def test_a_folder_that_moves_keeps_what_is_in_it(shelf: Shelf) -> None:
+    """Another name of the data folder is no other folder."""
+    moved = shelf.folder.parent.rename(shelf.folder.parent.with_name("moved"))
+    assert CONTENT == Shelf(moved / "images").load(NAME)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file away")
+def test_no_folder_is_made_where_the_way_is_not_safe(tmp_path: Path) -> None:
+    """The superuser leaves no folder of their own in the data of another user, who could not use it."""
+    os.chown(tmp_path, NOBODY, -1)
+    with pytest.raises(ShelfError, match="belongs to another user"):
+        Shelf(tmp_path / "images").save(NAME, CONTENT)
+    assert [] == names(tmp_path)
 
 
 def test_a_shared_way_is_taken_where_nobody_can_rename(shelf: Shelf) -> None:

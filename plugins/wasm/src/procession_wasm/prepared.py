@@ -2,8 +2,8 @@
 
 Rules
 -----
-* What is kept belongs to one image, engine, configuration, processor and version of this package: another one of
-  them is another name. A module that was generated is never taken for an image, which was checked.
+* What is kept belongs to one image, engine, configuration, host, processor and version of this package: another one
+  of them is another name. A module that was generated is never taken for an image, which was checked.
 * What cannot be kept or taken is told once and made again; it never stops a process.
 """
 
@@ -33,6 +33,7 @@ IMAGE, BESIDE = "image", "beside"
 
 _LENGTH_BYTES = 4
 _PROCESSORS = Path("/proc/cpuinfo")
+_HOST = Path("/etc/machine-id")  # told to nobody, so that others cannot name what this host would take
 
 log = logging.getLogger("procession")
 
@@ -102,7 +103,7 @@ class Store:
 def _setting() -> list[str]:
     """Return what the compiled form depends on beside the image and the configuration."""
     sources = source_digest("procession_wasm")  # the versions of all that rewrites, checks and opens
-    return [version("wasmtime"), sources, sys.platform, platform.machine(), _abilities()]
+    return [version("wasmtime"), sources, sys.platform, platform.machine(), _abilities(), _host()]
 
 
 def _abilities() -> str:
@@ -112,3 +113,11 @@ def _abilities() -> str:
             return next((line.strip() for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
         return platform.processor()
+
+
+def _host() -> str:
+    """Return which host this is, as far as the system tells."""
+    try:
+        return _HOST.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -6,7 +6,8 @@ Rules
 -----
 * A folder and its files belong to this user alone, and on the way to it nobody else can rename anything.
 * What is checked is what was opened, never its name, and what is used are the bytes that were checked.
-* A file says under which name it was kept; it is written whole or not at all.
+* A file says under which name it was kept and in which folder, so that one which was copied or unpacked, with
+  whatever somebody put there, is not taken; it is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 MOST_BYTES = 256 << 20  # of a file
 MOST_KEPT = 1 << 30  # bytes of a folder; beyond them the oldest files go
 
-_HEAD = b"procession shelf 1\n"
+_HEAD = b"procession shelf 2\n"
 _DIGEST = 32
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _STEP = _FOLDER | getattr(os, "O_PATH", 0)  # on the way nothing is read, and may not always be
@@ -45,29 +46,29 @@ class Shelf:
         with self._told(name):
             try:
                 with self._opened() as folder, _closed(os.open(name, _READ, dir_fd=folder)) as handle:
-                    content = _read(handle, self.folder / name)
+                    place, content = _place(folder, name), _read(handle, self.folder / name)
             except FileNotFoundError:
                 return None
-            return _unsealed(name, content)
+            return _unsealed(place, content)
 
     def save(self, name: str, content: bytes) -> None:
         """Keep bytes under a name; ShelfError where that cannot be done."""
-        with self._told(name):
-            with suppress(FileExistsError):
-                self.folder.mkdir(mode=0o700)
-            with self._opened() as folder:
-                _write(folder, name, _sealed(name, content))
-                _trim(folder, name)
+        with self._told(name), self._opened(made=True) as folder:
+            _write(folder, name, _sealed(_place(folder, name), content))
+            _trim(folder, name)
 
     @contextmanager
-    def _opened(self) -> Iterator[int]:
-        """Open the folder, step by step from the root."""
+    def _opened(self, *, made: bool = False) -> Iterator[int]:
+        """Open the folder, step by step from the root; ``made`` where it may be missing and the way is safe."""
         way = [*Path(os.path.realpath(self.folder.parent)).parts, self.folder.name]
         handle = os.open(way[0], _STEP)
         try:
             for place, part in enumerate(way[1:], 1):
                 _check_step(handle, Path(*way[:place]))
-                parent, handle = handle, os.open(part, _STEP if place < len(way) - 1 else _FOLDER, dir_fd=handle)
+                last = place == len(way) - 1
+                if last and made:
+                    _make(handle, part)
+                parent, handle = handle, os.open(part, _FOLDER if last else _STEP, dir_fd=handle)
                 os.close(parent)
             _check_own(handle, self.folder)
             yield handle
@@ -85,6 +86,11 @@ class Shelf:
 def is_possible() -> bool:
     """Tell whether this system says who may write a file."""
     return hasattr(os, "geteuid") and os.open in os.supports_dir_fd
+
+
+def _make(parent: int, name: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=parent)
 
 
 def _check_step(handle: int, path: Path) -> None:
@@ -156,19 +162,25 @@ def _trim(folder: int, latest: str) -> None:
             total -= status.st_size
 
 
-def _sealed(name: str, content: bytes) -> bytes:
-    return _HEAD + _digest(name, content) + content
+def _place(folder: int, name: str) -> str:
+    """Return a name and which folder it is in: a copy of the folder is another one."""
+    return f"{os.fstat(folder).st_ino} {name}"
 
 
-def _unsealed(name: str, sealed: bytes) -> memoryview:
+def _sealed(place: str, content: bytes) -> bytes:
+    return _HEAD + _digest(place, content) + content
+
+
+def _unsealed(place: str, sealed: bytes) -> memoryview:
     start = len(_HEAD) + _DIGEST
     content = memoryview(sealed)[start:]
-    if sealed[: len(_HEAD)] != _HEAD or sealed[len(_HEAD) : start] != _digest(name, content):
-        raise ShelfError(f"the file {name} is damaged, or was kept under another name")
+    if sealed[: len(_HEAD)] != _HEAD or sealed[len(_HEAD) : start] != _digest(place, content):
+        name = place.partition(" ")[2]
+        raise ShelfError(f"the file {name} is damaged, or was kept under another name or in another folder")
     return content
 
 
-def _digest(name: str, content: bytes | memoryview) -> bytes:
-    total = sha256(f"{name}\n".encode())
+def _digest(place: str, content: bytes | memoryview) -> bytes:
+    total = sha256(f"{place}\n".encode())
     total.update(content)
     return total.digest()

@@ -231,3 +231,25 @@ def test_a_call_made_again_must_answer_the_same(drive: Callable[..., Any]) -> No
     for answer, fuel in (((-0.0,), 7), ((1.0,), 7), ((0.0,), 8), (b"0", 7)):
         with pytest.raises(ComputeError, match="made again"):
             step.check(answer, fuel)
+
+
+MIXED = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory i64 1)
+  (data (i64.const 0) "\\40\\00\\00\\00\\05\\00\\00\\00")
+  (data (i64.const 64) "hello")
+  (func (export "hello") (result i32) (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+  (func (export "stop") unreachable))"""
+
+
+def test_what_is_captured_in_python_is_not_written_again(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that write to a stream which is kept beside the guest are not made again."""
+    counts, system = counted(monkeypatch), WasiStage()
+    guest = drive(MIXED, system.answer)
+    for _ in range(5):
+        assert (0,) == guest.call("hello")
+    assert "hello" == guest.state.at("vfs/dev/stdout")
+    assert "trap" == guest.call("stop").kind
+    assert ({"copies": 6, "again": 0}, {}) == (counts, system._captured)

@@ -66,7 +66,7 @@ def _linked(
     found: Sequence[ImportFunction | NotHandled],
 ) -> Links:
     known = [answer for answer in found if isinstance(answer, Answer)]
-    strange = [answer for answer in answers if not isinstance(answer, int | Answer)]
+    strange = [answer for answer in answers if not isinstance(answer, int) and not _is_pure(answer)]
     finish = next((answer.finish for answer in known if answer.finish is not None), None)
     writes = any("$capture" in native.body for native in natives)
     back = shims.back(natives, image.shape, writes=writes)
@@ -78,6 +78,11 @@ def _linked(
         pure=not strange,
         finish=finish if writes else None,
     )
+
+
+def _is_pure(answer: ImportFunction) -> bool:
+    """Tell whether an answer in Python keeps nothing: one that finishes captures what the guest writes."""
+    return isinstance(answer, Answer) and answer.finish is None
 
 
 def _asked(wanted: Import, imports: Answerer) -> ImportFunction | NotHandled:

@@ -16,7 +16,7 @@ from procession.messages import Message
 from procession.roles import Fail
 from procession_wasm import watches
 from procession_wasm.images import Images
-from procession_wasm.watches import Allowance
+from procession_wasm.watches import Allowance, Watch
 
 LOOPING = """(module
   (import "host" "reach" (func $reach))
@@ -187,6 +187,28 @@ def test_ctrl_c_while_a_guest_is_being_started_stops_it(
     assert root == guest.root()
     assert (2,) == guest.call("bump")
     assert begun is runs.is_set()
+
+
+def test_ctrl_c_within_what_the_host_does_in_a_store(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C that is heard while the host itself works in a store is no engine's error, and stops no later slot."""
+    presses = [KeyboardInterrupt()]
+    ticked = Watch.keep_ticking
+
+    def hearing(watch: Watch) -> None:
+        if threading.current_thread() is threading.main_thread() and presses:
+            raise presses.pop()
+        ticked(watch)
+
+    monkeypatch.setattr(Watch, "keep_ticking", hearing)
+    guest = drive(GUEST, {"host.reach": lambda guest: None})
+    guest.stage._image.watch.engine.increment_epoch()
+    with pytest.raises(KeyboardInterrupt):
+        guest.call("bump")
+    assert [] == presses
+    assert "trap" == guest.call("reach_and_trap").kind
+    assert (1,) == guest.call("bump")
 
 
 def test_a_guest_that_is_stopped_stops_no_other(drive: Callable[..., Any], seconds: Seconds) -> None:

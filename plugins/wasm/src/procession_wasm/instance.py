@@ -88,6 +88,9 @@ class Instance:
         self._gate.fuel = _OWN_FUEL
         self._begin(nanoseconds - (1 << 64) if nanoseconds >> 63 else nanoseconds, float(assignment.timestamp))
         self._gate.fuel = fuel
+        heard = self._crossing.take_raised()  # Ctrl-C, while the host did something in the store
+        if heard is not None:
+            raise heard
         if self.memory is not None:
             self.memory.growth_refused = False
         self._guest.allowance = allowance  # last: nothing but the guest's own work is stopped by it

@@ -755,3 +755,21 @@ def test_late_recognition_remembers_the_key(open_scheduler: Open) -> None:
 def test_whole_bytes_are_those_of_the_wire(message: Message) -> None:
     """The bytes that are kept are those that the wire would carry."""
     assert encode(message) == whole_bytes(message)
+
+
+@pytest.mark.parametrize("behind", [0, index.BEHIND])
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_first_place_of_an_import_counts(
+    open_scheduler: Open, monkeypatch: pytest.MonkeyPatch, behind: int, restart: bool
+) -> None:
+    """Where an imported schedule holds a signed message twice, who sends it again is told the first slot."""
+    monkeypatch.setattr(index, "BEHIND", behind)
+    scheduler = open_scheduler()
+    signed = attrs.evolve(submission(1), recognised_by=("signature",))
+    scheduler.assign(PROCESS, [attrs.evolve(submission(0), given=Given(0, 1000, 1))])
+    for slot in (1, 2):
+        scheduler.assign(PROCESS, [attrs.evolve(signed, given=Given(slot, 1000 + slot, 1))])
+    if restart:
+        scheduler.close()
+        scheduler = open_scheduler()
+    assert 1 == scheduler.assign(PROCESS, [signed])[0].slot

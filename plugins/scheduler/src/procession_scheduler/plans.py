@@ -148,8 +148,9 @@ class Draft:
         self.head = Head(assignment.slot, assignment.chain)
         self.rows.append(row)
         self.assigned[row[0]] = assignment
-        for name in offer.signatures:
-            self.names.setdefault(name, Entry(row[0]))
+        for name in offer.signatures:  # the first place counts: an import may hold a message twice
+            if offer.submission.given is None or self._entry(name) is None:
+                self.names[name] = Entry(row[0])
         if offer.key is not None:
             self.names[offer.key] = Entry(row[0], offer.digest)
         return assignment

@@ -17,7 +17,7 @@ from procession.errors import SnapshotError
 from procession.messages import encode
 from procession.roles import Part, Point, Site
 from procession.testing.fakes import SteppingClock
-from procession_zstd import ZstdOptions, ZstdSnapshotter
+from procession_zstd import ZstdOptions, ZstdSnapshotter, reading
 from procession_zstd import snapshotter as snapshotters
 from procession_zstd.headers import MAGIC, VERSION
 from procession_zstd.trees import MOST_BLOBS, SPAN
@@ -178,6 +178,36 @@ def test_more_blobs_than_there_may_be_are_refused(snapshotter: ZstdSnapshotter) 
     blob = forged([3, 3], b"abc", row(1))
     with pytest.raises(SnapshotError, match="11 blobs"):
         snapshotter.unpack([blob] * (MOST_BLOBS + 1), FINGERPRINT)
+
+
+def test_cells_are_no_more_than_bytes_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small blob of very many cells with nothing in them is refused before it takes memory; so is packing them."""
+    snapshotter = ZstdSnapshotter(ZstdOptions(), Site(tmp_path, False, SteppingClock()))
+    count = 1 << 18
+    blob = forged([0] + [1] * (count - 1) + [0] * count, b"", row(count))
+    assert _peak_of(lambda: refused(snapshotter, blob, "too many for parts")) < 1 << 21
+    with pytest.raises(SnapshotError, match="too many for parts"):
+        snapshotter.pack({"1/memory": dict.fromkeys(range(count), b"")}, FINGERPRINT)
+    many = {"1/memory": dict.fromkeys(range(count), bytes(128))}
+    assert many == snapshotter.unpack([snapshotter.pack(many, FINGERPRINT).content], FINGERPRINT).parts
+    monkeypatch.setattr(reading, "LEAST_LIST", 1 << 24)
+    assert _peak_of(lambda: refused(snapshotter, blob, "as many frames")) > 1 << 25
+
+
+def refused(snapshotter: ZstdSnapshotter, blob: bytes, why: str) -> None:
+    """See that a blob is refused."""
+    with pytest.raises(SnapshotError, match=why):
+        snapshotter.unpack([blob], FINGERPRINT)
+
+
+def _peak_of(work: Callable[[], object]) -> int:
+    """Return the most bytes that something takes."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_flipped_byte_of_a_change_is_found(snapshotter: ZstdSnapshotter) -> None:

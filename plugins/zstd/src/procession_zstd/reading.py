@@ -8,16 +8,17 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+from procession.errors import SnapshotError
 from procession.roles import Part
 from procession_zstd.cells import Listed, groups, old_cells, part_of, read_list, size_of
 from procession_zstd.frames import expand
-from procession_zstd.headers import Header, check_size, damaged
+from procession_zstd.headers import Header, PartRow, check_size, damaged
 
-LIST_SHARE = 16  # of the limit, for numbers and sizes of cells
-LEAST_LIST = 1 << 16  # bytes
+LIST_SHARE = 16  # of the bytes of all parts, for numbers and sizes of cells: each takes much more room once read
+LEAST_LIST = 1 << 20  # bytes
 
 
 def parts_after(
@@ -25,7 +26,7 @@ def parts_after(
 ) -> Mapping[str, Part]:
     """Return the parts after a blob; ``limit`` is how many bytes they may be."""
     check_size(header.size, limit)
-    rows = _rows(header, frames[0], limit)
+    rows = _rows(header, frames[0], before)
     cells = {row.name: dict(old_cells(before.get(row.name), plain=row.plain)) for row in rows}
     wanted = [(cells[row.name].get(number, b""), size) for row in rows for number, size in row.sizes.items()]
     new = iter(_expanded(wanted, frames[1:]))
@@ -39,9 +40,17 @@ def parts_after(
     return parts
 
 
-def _rows(header: Header, frame: memoryview, limit: int) -> list[Listed]:
-    length = 4 * sum(2 * row.changed + row.gone for row in header.parts)
-    check_size(length, max(limit // LIST_SHARE, LEAST_LIST))
+def check_list(rows: Iterable[PartRow], size: int) -> int:
+    """Return how long a list of cells is; refuse one that is too long for parts of ``size`` bytes, old and new."""
+    length = 4 * sum(2 * row.changed + row.gone for row in rows)
+    if length > max(size // LIST_SHARE, LEAST_LIST):
+        what = f"lists cells in {length} bytes, too many for parts of {size}"
+        raise SnapshotError(what, where="snapshot", remedy="use larger cells", kind="too-large")
+    return length
+
+
+def _rows(header: Header, frame: memoryview, before: Mapping[str, Part]) -> list[Listed]:
+    length = check_list(header.parts, header.size + size_of(before))
     rows = list(read_list(b"".join(expand(frame, [length])), header.parts))
     if sum(sum(row.sizes.values()) for row in rows) > header.size:
         raise damaged("the sizes do not add up")

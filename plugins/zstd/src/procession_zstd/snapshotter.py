@@ -28,7 +28,7 @@ from procession_zstd.headers import (
     opened,
     sealed,
 )
-from procession_zstd.reading import parts_after
+from procession_zstd.reading import check_list, parts_after
 from procession_zstd.trees import MOST_BLOBS, Counted, counted, leaning_on
 
 
@@ -67,8 +67,9 @@ class ZstdSnapshotter:
         number = before.number + 1 if on and isinstance(before, Counted) else 0
         digests, sizes = (on.digests, on.sizes) if on else ((), ())
         changes = changes_of(parts, on.parts if on else {})
-        frames = [compress([listed(changes)], level=self._options.level), *self._frames(changes)]
         rows = tuple([change.row for change in changes])
+        check_list(rows, size + size_of(on.parts if on else {}))
+        frames = [compress([listed(changes)], level=self._options.level), *self._frames(changes)]
         content = sealed(Header(fingerprint, number, _last(digests), rows, size, _lengths(frames)), frames)
         point = Point(parts, content, (*digests, sha256(content).digest()), (*sizes, len(content)))
         return counted(point, number, before if number and isinstance(before, Counted) else None)

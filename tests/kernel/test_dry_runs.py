@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kernel.devices import TAPE, TAPING, Devices, Tape, kernel_of
+from kernel.devices import TAPE, TAPING, Devices, Tape, assignment_of, kernel_of
+from kernel.yards import Yard, started
 from procession import ComputeError, Factory, Kernel, Message, Process, RequestError
+from procession.dry_runs import dry_run
 from procession.ids import hash_id
-from procession.roles import Binding, Verdict
+from procession.roles import Binding, Fail, Live, Verdict
 from procession.schedules import Assignment
 from procession.testing.fakes import MemoryHost
 
@@ -96,6 +99,48 @@ def test_what_it_raises_is_no_fault_of_the_process(process: Process, tapes: Tape
     assert "ok" == process.kernel.health()["status"]
     assert 7 == process.now()["total"]
     assert 1 == tapes.open
+
+
+def test_what_comes_too_late_is_closed(tmp_path: Path) -> None:
+    """A stage that is lent after its caller's deadline passed is closed, and computes nothing."""
+    yard = Yard(tmp_path)
+    kernel = yard.open()
+    (process,) = yard.spawn(1)
+    process.schedule({"amount": 1, "hold": True})
+    held = started(process.now)
+    yard.entered.acquire()
+    line = kernel._line(process.id)
+    with pytest.raises(ComputeError, match="deadline"):
+        dry_run(kernel._workers, line, assignment_of({"amount": 5}, slot=3), time.monotonic())
+    yard.leave.set()
+    held.join()
+    kernel.snapshot(process.id)  # behind what was asked for before
+    assert [0, 1] == [gate.closed for gate in yard.built]
+    yard.close()
+
+
+def test_a_stack_without_snapshots_is_replayed(tmp_path: Path) -> None:
+    """Where the stages may not be asked for their live parts, the answer is the same, by a replay."""
+    text = TAPING.replace("[process]\n", '[process]\nstack-keys = ["init", "compute"]\n')
+    with kernel_of(tmp_path, TAPE, text) as kernel:
+        process = kernel.spawn()
+        process.schedule({"amount": 7})
+        assert (7, 12) == (process.now()["total"], kernel.dry_run(process.id, {"amount": 5})["total"])
+
+
+def test_what_never_began_is_asked_for_no_parts(tmp_path: Path) -> None:
+    """A process whose init failed has a dry run as it has a slot: the stage is asked to begin once more."""
+
+    class Refusing(Tape):
+        def init(self, state: Message, genesis: Assignment) -> Verdict:
+            return Fail("refused", "not today")
+
+        def snapshot(self) -> Live | None:
+            raise AssertionError("it never began")
+
+    with kernel_of(tmp_path, {"tape@1.0": Factory(lambda options, binding: Refusing())}, TAPING) as kernel:
+        process = kernel.spawn()
+        assert "not today" == kernel.dry_run(process.id, {"amount": 5}).at("results/error/message")
 
 
 def test_a_message_too_large_is_refused(process: Process) -> None:

@@ -232,13 +232,8 @@ def _checked_ends(process: str, scheduler: Scheduler) -> Head | None:
 def unknown_process(process: object) -> RequestError:
     """Return the error for a process that is not here."""
     name = f"{process!s:.80}"
-    return RequestError(
-        f"there is no process {name}",
-        where="process",
-        remedy="spawn it first",
-        kind="unknown-process",
-        facts={"process": name},
-    )
+    what = f"there is no process {name}"
+    return RequestError(what, where="process", remedy="spawn it first", kind="unknown-process", facts={"process": name})
 
 
 def unknown_message(process: str, message: str) -> RequestError:

@@ -207,13 +207,14 @@ class Worker:
 
     def fork(self, slot: int) -> Executor:
         """Return an executor of its own that stands at a slot: where the live state does, or replayed to there."""
-        live = self._live
-        if live is None or live.at != slot:
+        live = self._live if self._live and self._live.at == slot else None
+        parts = live.stage.snapshot() if live and "initialized" in live.state else None
+        if live is None or (live.stage.live and parts is None):  # nothing that could be taken over
             executor = self._restored(slot)
             for assignment in assignments(self.services, self.process.id, executor.at + 1, slot):
                 executor.step(assignment)
             return executor
-        executor, parts = fresh(self.process), live.stage.snapshot()
+        executor = fresh(self.process)
         if parts is not None:
             executor.stage.restore(parts.parts, live.state)
         executor.state, executor.at = live.state, live.at

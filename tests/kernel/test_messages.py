@@ -54,6 +54,19 @@ PRIVATE = [
 PUBLIC = ["privilege", "privat", "privates", "pri", "xpriv", "privatekey", "priv0", "privacy"]
 
 
+def test_a_text_of_another_type_is_a_key() -> None:
+    """A key is what its text is, whatever its type says of itself."""
+
+    class Marked(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return self
+
+    assert {"name": 1} == Message({Marked("Name"): 1}).plain()
+    assert [str] == [type(key) for key in Message({Marked("Name"): 1})]
+
+
 @pytest.mark.parametrize(("given_key", "held"), KEYS.items())
 def test_keys_are_normalised(given_key: str | int, held: str) -> None:
     """A key is lower-cased unless its letters and its length make it an id or an address."""

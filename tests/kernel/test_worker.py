@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import tracemalloc
 from collections.abc import Callable, Container, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -18,9 +19,10 @@ from procession.batches import SLOTS
 from procession.errors import CacheError, SnapshotError
 from procession.hands import begin
 from procession.ids import from_id
+from procession.intake import submission_of
 from procession.results import Batch, Record
 from procession.roles import Fail, Live, Ok, Part, Point, Verdict
-from procession.schedules import Assignment
+from procession.schedules import Assignment, Head, Tick, next_assignment
 from procession.stored import Source, message_of, unsaved_nodes
 from procession.testing.fakes import MemoryCache, MemoryHost, MemorySnapshotter
 from procession.tries import Node
@@ -836,6 +838,31 @@ def test_what_was_just_scheduled_is_not_read_again(shop: Opened) -> None:
     process.schedule_many([{"n": n} for n in range(300)])
     assert large + 301 == process.now()["count"]
     assert [large, large + 257] == seen
+
+
+def test_what_is_handed_on_takes_little_memory(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However hungry the messages are that nobody computes, they hold a bounded part of the memory that they could."""
+    process = filled(shop().open(), 1)
+    services = process.kernel._line(process.id).worker.services  # the test hands on itself
+
+    def hand_on() -> None:
+        offers = [submission_of({"n": n, "maps": [{}] * 4000}, {}) for n in range(20)]
+        heads = [Head(n, bytes(32)) for n in range(20)]
+        services.hand_on([next_assignment("P", *each, Tick(0)) for each in zip(heads, offers, strict=True)], offers)
+
+    small = held_by(hand_on)
+    monkeypatch.setattr("procession.executors.SMALL", 1 << 12)
+    assert 10 * small < held_by(hand_on)
+
+
+def held_by(work: Callable[[], object]) -> int:
+    """Return the bytes that stay taken behind something."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
 
 # -- gaps

@@ -28,7 +28,7 @@ from procession.schedules import Assignment, Submission
 
 PAGE_SLOTS = 64  # assignments read at once; a batch may end before, and reads on from there
 HANDED = 256  # assignments handed on at once
-SMALL = 4096  # bytes of a message that is handed on
+SMALL = 512  # bytes of a message that is handed on: in memory it may take two hundred times as much
 REPORTS = 5  # troubles of one kind that are logged of a process; those who watch are told all
 FOREIGN = "foreign-snapshot"
 ACCEPTED = "accepted-fingerprint"
@@ -176,13 +176,10 @@ def check_chain_of(services: Services, record: Record, assignment: Assignment | 
     held = (assignment,) if assignment else services.scheduler.read(record.process, record.slot, record.slot)
     if not held or held[0].chain != record.chain:
         facts: dict[str, Fact] = {"process": record.process, "slot": record.slot}
-        raise CacheError(
-            "the stored result is of another schedule than the one that is here",
-            where=f"process {record.process}, slot {record.slot}",
-            remedy="it is passed over, and computed again where the schedule has the slot",
-            kind="stale",
-            facts=facts,
-        )
+        what = "the stored result is of another schedule than the one that is here"
+        place = f"process {record.process}, slot {record.slot}"
+        remedy = "it is passed over, and computed again where the schedule has the slot"
+        raise CacheError(what, where=place, remedy=remedy, kind="stale", facts=facts)
 
 
 def _restore(process: Compiled, services: Services, record: Record, state_of: StateOf) -> Executor:
@@ -239,6 +236,5 @@ def _incomplete(error: ScheduleError, services: Services, process: str) -> Sched
 
 def _gap(process: str, slot: int) -> ScheduleError:
     facts: dict[str, Fact] = {"process": process, "slot": slot}
-    return ScheduleError(
-        "the schedule has no such slot", where=f"process {process}, slot {slot}", kind="gap", facts=facts
-    )
+    place = f"process {process}, slot {slot}"
+    return ScheduleError("the schedule has no such slot", where=place, kind="gap", facts=facts)

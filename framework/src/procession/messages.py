@@ -51,7 +51,7 @@ def normalize_key(key: str | int) -> str:
     if type(key) is not str:
         if isinstance(key, bool) or not isinstance(key, int | str):
             raise not_a_value(f"a key is text, not {type(key).__name__}")
-        return normalize_key(str(key))
+        return normalize_key(str.__str__(key) if isinstance(key, str) else str(key))
     if len(key) > 41 and keeps_case(key):
         return key
     return key.lower() if key.isascii() else checked_text(key).translate(_UPPER)

@@ -846,8 +846,8 @@ def test_what_is_handed_on_takes_little_memory(shop: Opened, monkeypatch: pytest
     services = process.kernel._line(process.id).worker.services  # the test hands on itself
 
     def hand_on() -> None:
-        offers = [submission_of({"n": n, "maps": [{}] * 4000}, {}) for n in range(20)]
-        heads = [Head(n, bytes(32)) for n in range(20)]
+        offers = [submission_of({"n": n, "maps": [{}] * 4000}, {}) for n in range(3)]
+        heads = [Head(n, bytes(32)) for n in range(3)]
         services.hand_on([next_assignment("P", *each, Tick(0)) for each in zip(heads, offers, strict=True)], offers)
 
     small = held_by(hand_on)

@@ -157,7 +157,7 @@ def _unpacked(process: Process, record: Record) -> tuple[list[tuple[bytes, bytes
     _, services = process.kernel._found(process.id)
     frames: list[tuple[bytes, bytes]] = []
 
-    def noting(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> Iterator[bytes]:
+    def noting(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> list[bytes]:
         frames.append((bytes(frame), old))
         return expand(frame, sizes, old=old)
 

@@ -9,8 +9,8 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import zstandard
@@ -38,22 +38,20 @@ def compress(pieces: Sequence[bytes], *, level: int, old: bytes = b"") -> bytes:
     return b"".join([*(writer.compress(piece) for piece in pieces), writer.flush()])
 
 
-def expand(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> Iterator[bytes]:
-    """Yield pieces of these sizes, which must be all that the frame holds."""
+def expand(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> list[bytes]:
+    """Return pieces of these sizes, which must be all that the frame holds."""
     size = sum(sizes)
     _check(frame, size)
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT, dict_data=_known(old) if old else None)
     try:
         if 0 < size <= AT_ONCE:
             whole = decompressor.decompress(frame)
-            ends = list(accumulate(sizes))
-            yield from [whole[end - length : end] for end, length in zip(ends, sizes, strict=True)]
-            return
+            return [whole[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
         with decompressor.stream_reader(frame) as reader:
-            for size in sizes:
-                yield _exactly(reader, size)
+            pieces = [_exactly(reader, size) for size in sizes]
             if reader.read(1):
                 raise damaged("the frame holds more than the header says")
+            return pieces
     except zstandard.ZstdError:
         raise damaged("the frame does not decompress") from None
 

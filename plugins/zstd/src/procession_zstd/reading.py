@@ -9,7 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice, repeat
 
 from procession.errors import SnapshotError
 from procession.roles import Part
@@ -28,12 +28,12 @@ def parts_after(
     check_size(header.size, limit)
     rows = _rows(header, frames[0], before)
     cells = {row.name: dict(old_cells(before.get(row.name), plain=row.plain)) for row in rows}
-    wanted = [(cells[row.name].get(number, b""), size) for row in rows for number, size in row.sizes.items()]
-    new = iter(_expanded(wanted, frames[1:]))
+    old = [cell for row in rows for cell in map(cells[row.name].get, row.sizes, repeat(b""))]
+    new = iter(_expanded(old, [size for row in rows for size in row.sizes.values()], frames[1:]))
     for row in rows:
         if any(cells[row.name].pop(number, None) is None for number in row.gone):
             raise damaged("cells are gone that were not there")
-        cells[row.name].update([(number, next(new)) for number in row.sizes])
+        cells[row.name].update(zip(row.sizes, islice(new, len(row.sizes)), strict=True))
     parts = {row.name: part_of(cells[row.name], plain=row.plain) for row in rows}
     if size_of(parts) != header.size:
         raise damaged("the sizes do not add up")
@@ -57,15 +57,13 @@ def _rows(header: Header, frame: memoryview, before: Mapping[str, Part]) -> list
     return rows
 
 
-def _expanded(wanted: Sequence[tuple[bytes, int]], frames: Sequence[memoryview]) -> list[bytes]:
-    """Return the new cells, each frame read to its end; each of ``wanted`` is (old cell, size of the new one)."""
-    counts = groups([(len(old), size) for old, size in wanted])
+def _expanded(old: Sequence[bytes], sizes: Sequence[int], frames: Sequence[memoryview]) -> list[bytes]:
+    """Return the new cells, of these sizes and each on top of its old one; each frame is read to its end."""
+    counts = groups(zip(map(len, old), sizes, strict=True))
     if len(counts) != len(frames):
         raise damaged("there are not as many frames as the cells need")
-    left = iter(wanted)
-    groups_of = [list(islice(left, count)) for count in counts]
-    return [
-        cell
-        for group, frame in zip(groups_of, frames, strict=True)
-        for cell in expand(frame, [size for _, size in group], old=b"".join([old for old, _ in group]))
-    ]
+    found: list[bytes] = []
+    for begin, count, frame in zip(accumulate(counts, initial=0), counts, frames, strict=False):
+        group = slice(begin, begin + count)
+        found += expand(frame, sizes[group], old=b"".join(old[group]))
+    return found

@@ -60,9 +60,8 @@ class Provision:
 class _Hooks(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         """Look at the functions of a module alone, of all its names: pluggy takes long to find that others are none."""
-        if isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType | MethodType):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
+        none = isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType | MethodType)
+        return None if none else super().parse_hookimpl_opts(plugin, name)
 
 
 class Registry:
@@ -280,8 +279,10 @@ def _digest_of(package: ModuleType | None) -> str:
 
 
 def _listed(entry: metadata.EntryPoint) -> Origin:
-    said_of = entry.dist.metadata if entry.dist else {"Name": "", "Version": ""}
-    return Origin(said_of["Name"], said_of["Version"], entry.name)
+    text = entry.dist and (entry.dist.read_text("METADATA") or entry.dist.read_text("PKG-INFO"))
+    lines = reversed((text or "").split("\n"))  # `metadata` takes five times as long
+    said_of = dict(line.split(": ", 1) for line in lines if line.startswith(("Name: ", "Version: ")))
+    return Origin(said_of.get("Name", "").strip(), said_of.get("Version", "").strip(), entry.name)
 
 
 def _origin_of(plugin: object) -> Origin:

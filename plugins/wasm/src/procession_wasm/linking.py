@@ -54,7 +54,8 @@ def links_of(image: Image, imports: Answerer, devices: Container[str] = ()) -> L
     different = tuple(dict.fromkeys(native for native in natives if native is not None))
     if len(different) > MOST_NATIVES:
         raise bad_image(image.id, f"it imports {len(different)} functions that catch, where {MOST_NATIVES} are taken")
-    places = [None if native is None else different.index(native) for native in natives]
+    known = {native: place for place, native in enumerate(different)}
+    places = [None if native is None else known[native] for native in natives]
     answers = [answer if place is None else place for answer, place in zip(found, places, strict=True)]
     return _linked(image, different, [answer for answer in answers if not isinstance(answer, NotHandled)], found)
 

@@ -59,9 +59,9 @@ def contents_of(parts: Mapping[str, Part], image: Image, memory_limit: int) -> C
     kinds = [kind for _, kind in image.shape.mutable_globals()]
     size, pages, encoded = _told(parts)
     _check_size(size, image, memory_limit)
-    if any(not 0 <= number < size // PAGE for number in pages):
+    if pages and (min(pages) < 0 or max(pages) >= size // PAGE):
         raise _unfit("a page lies outside of the memory")
-    if any(len(page) != PAGE for page in pages.values()) or ZERO in pages.values():
+    if not {PAGE}.issuperset(map(len, pages.values())) or ZERO in pages.values():
         raise _unfit("it holds a page of zeros, or of another size")
     return Contents(size, pages, _decoded_globals(encoded, kinds))
 

@@ -67,13 +67,15 @@ def sealed(header: Header, frames: Iterable[bytes]) -> bytes:
     return content + sha256(content).digest()
 
 
-def opened(content: bytes) -> tuple[int, Message, memoryview]:
-    """Return version, header and frames of a blob, once the hash over all of it is checked."""
+def opened(content: bytes) -> tuple[int, Message, memoryview, bytes]:
+    """Return version, header, frames and sha-256 of a blob, once the hash over all of it is checked."""
     view = memoryview(content)
     if len(content) < _START + HASH_BYTES or content[: len(MAGIC)] != MAGIC:
         raise damaged("these bytes are no snapshot")
-    if sha256(view[:-HASH_BYTES]).digest() != content[-HASH_BYTES:]:
+    total = sha256(view[:-HASH_BYTES])
+    if total.digest() != content[-HASH_BYTES:]:
         raise damaged("the bytes do not match their hash")
+    total.update(view[-HASH_BYTES:])
     version = content[len(MAGIC)]
     if version not in (FIRST_VERSION, VERSION):
         what = f"written as version {version}, this reads version {VERSION}"
@@ -87,7 +89,7 @@ def opened(content: bytes) -> tuple[int, Message, memoryview]:
         raise damaged(f"the header is none: {error.what}") from None
     if not isinstance(said, Message):
         raise damaged("the header does not say what it should")
-    return version, said, view[end:-HASH_BYTES]
+    return version, said, view[end:-HASH_BYTES], total.digest()
 
 
 def header_of(said: Message, body: memoryview) -> tuple[Header, list[memoryview]]:

@@ -99,7 +99,7 @@ class ZstdSnapshotter:
     def _after(self, before: Counted | None, blob: bytes, fingerprint: str) -> Counted:
         """Return the point after one more blob."""
         known, digests, sizes = (before.parts, before.digests, before.sizes) if before else ({}, (), ())
-        version, said, body = opened(blob)
+        version, said, body, digest = opened(blob)
         number, parts = 0, known
         if version == FIRST_VERSION and not before:
             parts = older.unpack(said, body, fingerprint, self._options.limit)
@@ -109,7 +109,7 @@ class ZstdSnapshotter:
             if header.on != _last(digests):
                 raise damaged("it leans on another than the one before")
             number, parts = header.number, parts_after(known, header, frames, self._options.limit)
-        point = Point(parts, blob, (*digests, sha256(blob).digest()), (*sizes, len(blob)))
+        point = Point(parts, blob, (*digests, digest), (*sizes, len(blob)))
         return counted(point, number, before)
 
 

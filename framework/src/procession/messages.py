@@ -20,7 +20,7 @@ from procession import canonical, tries
 from procession.canonical import MAX_DEPTH, checked_integer, dumps, loads, not_a_value, refusal
 from procession.errors import RequestError
 from procession.ids import keeps_case, to_id
-from procession.tries import PLAIN, REMOVED, Branch, Node, Rows, Table, table_of
+from procession.tries import REMOVED, Branch, Node, Rows, Table, table_of
 
 FLAT_LIMIT = tries.FLAT_LIMIT
 MAX_BITS = canonical.MAX_BITS
@@ -84,14 +84,14 @@ class Message(Node, Mapping[str, Any]):
         public, self._private = frozen_rows(rows)
         self._read: Callable[[bytes], Table] | None = None
         self._rows: Table | None = table_of(public)
-        self.clean = not self._private and PLAIN.issuperset(map(type, public.values()))
+        self.clean = not self._private and tries.are_clean(public.values())
 
     @classmethod
-    def of_rows(cls, rows: Table | None, private: Rows | None = None) -> Message:
+    def of_rows(cls, rows: Table | None, private: Rows | None = None, *, clean: bool = False) -> Message:
         """Return a message of rows that are frozen and in canonical order already."""
         message = cls.__new__(cls)
         message._encoded = message._digest = message._read = message.saved_in = None
-        message.clean = False
+        message.clean = clean
         message._private = private or {}
         message._rows = rows
         return message
@@ -99,10 +99,9 @@ class Message(Node, Mapping[str, Any]):
     @classmethod
     def stored(cls, digest: bytes, read: Callable[[bytes], Table]) -> Message:
         """Return the message of a digest, its rows read when first looked into."""
-        message = cls.of_rows(None)
+        message = cls.of_rows(None, clean=True)
         message._digest = digest
         message._read = read
-        message.clean = True
         return message
 
     # -- reading
@@ -197,9 +196,8 @@ class Message(Node, Mapping[str, Any]):
 
     def with_rows(self, rows: Rows) -> Message:
         """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
-        message = Message.of_rows(tries.replaced(self._rows or self.table, rows), self._private)
-        message.clean = self.clean and tries.are_clean(rows.values())
-        return message
+        clean = self.clean and tries.are_clean(rows.values())
+        return Message.of_rows(tries.replaced(self._rows or self.table, rows), self._private, clean=clean)
 
     def public(self) -> Message:
         """Return this message without its private rows, nor any below; what was clean once is not looked at again."""
@@ -327,7 +325,8 @@ def freeze(value: Any, depth: int = 0) -> Any:
         _too_deep()
     if kind is dict or (kind is not list and isinstance(value, Mapping)):
         public, private = frozen_rows(value, depth + 1)
-        return Message.of_rows(table_of(public), private)
+        clean = not private and len(public) <= FLAT_LIMIT and tries.are_clean(public.values())
+        return Message.of_rows(table_of(public), private, clean=clean)
     if isinstance(value, list | tuple):
         return tuple([freeze(item, depth + 1) for item in value])
     if isinstance(value, str):

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import cbor2
 
-from procession.canonical import BRANCH_TAG, LINK_TAG, MAX_DEPTH, loads
+from procession.canonical import BRANCH_TAG, LINK, LINK_TAG, MAX_DEPTH, loads
 from procession.messages import Message
 from procession.tries import INLINE_LIMIT, Branch, Child, Leaf, Node, Stub, Table
 
@@ -49,7 +49,8 @@ def unsaved_nodes(root: Node, saved: Container[object]) -> Iterator[Node]:
     """Yield the nodes below a root whose ``saved_in`` is none of these, children first, inline ones too."""
     for node in root.nodes_below():
         if node.saved_in not in saved:
-            yield from unsaved_nodes(node, saved)
+            if LINK in node.encoded:  # else all that is below is inline
+                yield from unsaved_nodes(node, saved)
             yield node
 
 

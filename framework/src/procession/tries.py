@@ -137,12 +137,10 @@ Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 def in_order(rows: Iterable[tuple[str, Any]]) -> Rows:
     """Return rows in canonical order, that of RFC 8949: by the length of the key in bytes, then by its bytes."""
-    return dict(sorted(rows, key=_row_order))
-
-
-def _row_order(row: tuple[str, Any]) -> tuple[int, str]:
-    key = row[0]
-    return len(key) if key.isascii() else len(key.encode()), key
+    found = dict(rows)
+    keys = sorted(found)
+    keys.sort(key=len if "".join(keys).isascii() else lambda key: len(key.encode()))
+    return {key: found[key] for key in keys}
 
 
 def nodes_in(values: Iterable[Any]) -> list[Node]:
@@ -252,7 +250,7 @@ def nibble(key: str, depth: int) -> int:
 def are_clean(values: Iterable[Any]) -> bool:
     """Tell whether new values of rows are known to hold no private row."""
     others = [value for value in values if type(value) not in PLAIN and value is not REMOVED]
-    return not others or all(isinstance(value, Node) and value.clean for value in others)
+    return all(are_clean(one) if type(one) is tuple else isinstance(one, Node) and one.clean for one in others)
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

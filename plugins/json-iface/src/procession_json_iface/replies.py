@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import attrs
 
 from procession.errors import RequestError
-from procession.messages import EMPTY, MAX_BITS, Message, is_private, normalize_key
+from procession.messages import EMPTY, MAX_BITS, Message, freeze, is_private, normalize_key
 
 MAX_BYTES = 32 << 20
 MAX_DEPTH = 40  # of containers; results and state around them add theirs
@@ -46,7 +46,7 @@ def results_of(reply: bytes, sender: Sender, results: Message = EMPTY) -> Messag
     response = _response(_parsed(reply))
     named = {key.lower(): value for key, value in response.items()}  # of several that are the same, the last
     error = named.get("error")
-    rows: dict[str, Any] = {"raw": response, "outbox": {}, "patches": {}}
+    rows: dict[str, Any] = {"raw": response, "outbox": EMPTY, "patches": EMPTY}
     if error not in (None, "", False):
         rows["data"] = error
     else:
@@ -54,7 +54,7 @@ def results_of(reply: bytes, sender: Sender, results: Message = EMPTY) -> Messag
         rows["outbox"] = _numbered([_entry(row, sender) for row in _rows(named.get("messages"), "messages")])
         rows["patches"] = _numbered([_tags(row) for row in _rows(named.get("patches"), "patches")])
     try:
-        return results.set(rows, explicit=True)
+        return results.with_rows({key: freeze(value, 1) for key, value in rows.items()})
     except RequestError as refusal:
         raise ReplyError(f"the reply is no message: {refusal.what}") from None
 
@@ -165,5 +165,5 @@ def _keys(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in named.items() if not is_private(key)}
 
 
-def _numbered(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {str(number): row for number, row in enumerate(rows, 1)}
+def _numbered(rows: Iterable[dict[str, Any]]) -> Mapping[str, dict[str, Any]]:
+    return {str(number): row for number, row in enumerate(rows, 1)} or EMPTY

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from procession import commitments
@@ -23,6 +23,8 @@ from procession.schedules import Assignment
 FIELDS = frozenset({"id", "anchor", "owner", "data", "target", "signature", "commitments", "path", "tags"})
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SCALARS = frozenset({str, bytes, int, float, bool})
+_quoted = json.encoder.encode_basestring  # of a text, as the encoder above writes it
 
 
 def message_json(assignment: Assignment, definition: Message, module: str) -> str:
@@ -30,22 +32,22 @@ def message_json(assignment: Assignment, definition: Message, module: str) -> st
     message = assignment.message
     signed = commitments.signed(message) if commitments.KEY in message else {}
     is_definition = assignment.slot == 0
-    fields: dict[str, Any] = {
-        "Id": assignment.process if is_definition else assignment.message_id,
-        "Target": assignment.process if is_definition else _text(message.get("target", assignment.process)),
-        "Owner": _owner(signed),
-        "From": _sender(message, signed, definition),
-        "Module": module,
-        "Block-Height": assignment.block_height,
-        "Timestamp": assignment.timestamp,
-        "Tags": tags_of(message, process=is_definition),
-        "Data": _data(message.get("data", "")),
+    fields = {
+        "Id": _quoted(assignment.process if is_definition else assignment.message_id),
+        "Target": _quoted(assignment.process if is_definition else _text(message.get("target", assignment.process))),
+        "Owner": _quoted(_owner(signed)),
+        "From": _quoted(_sender(message, signed, definition)),
+        "Module": _quoted(module),
+        "Block-Height": str(assignment.block_height),
+        "Timestamp": str(assignment.timestamp),
+        "Tags": _list(_pairs(message, process=is_definition)),
+        "Data": _quoted(_data(message.get("data", ""))),
     }
     for name, value in (("Anchor", message.get("anchor")), ("Signature", _signature(signed))):
         if value is not None:
-            fields[name] = _text(value)
-    fields["Cron"] = False
-    return _dumped(fields)
+            fields[name] = _quoted(_text(value))
+    fields["Cron"] = "false"
+    return "{" + ",".join([f'"{name}":{text}' for name, text in fields.items()]) + "}"
 
 
 def process_json(process: str, definition: Message, module: str) -> str:
@@ -74,13 +76,7 @@ def sender_of(message: Message, definition: Message) -> str:
 
 def tags_of(message: Message, *, process: bool = False) -> list[dict[str, str]]:
     """Return the tags; a process has the tag ``Type`` whether it says so or not."""
-    pairs = list(commitments.original_tags(message)) if commitments.KEY in message else []
-    pairs = pairs or [
-        (header_case(key), _text(value)) for key, value in message.items() if key not in FIELDS and _is_scalar(value)
-    ]
-    if process and not any(name.lower() == "type" for name, _ in pairs):
-        pairs.append(("Type", "Process"))
-    return [{"name": name, "value": value} for name, value in pairs]
+    return [{"name": name, "value": value} for name, value in _pairs(message, process=process)]
 
 
 def header_case(key: str) -> str:
@@ -92,6 +88,22 @@ def header_case(key: str) -> str:
     if is_id(key):
         return key
     return "-".join(part[:1].upper() + part[1:] for part in key.split("-"))
+
+
+def _pairs(message: Message, *, process: bool) -> list[tuple[str, str]]:
+    pairs = list(commitments.original_tags(message)) if commitments.KEY in message else []
+    pairs = pairs or [
+        (header_case(key), _text(value))
+        for key, value in message.items()
+        if key not in FIELDS and type(value) in _SCALARS
+    ]
+    if process and not any(name.lower() == "type" for name, _ in pairs):
+        pairs.append(("Type", "Process"))
+    return pairs
+
+
+def _list(pairs: Sequence[tuple[str, str]]) -> str:
+    return "[" + ",".join([f'{{"name":{_quoted(name)},"value":{_quoted(value)}}}' for name, value in pairs]) + "]"
 
 
 def _owner(signed: Mapping[str, Message]) -> str:
@@ -113,10 +125,6 @@ def _is_vouched(signed: Mapping[str, Message], definition: Message) -> bool:
     )
 
 
-def _is_scalar(value: Any) -> bool:
-    return value is not None and not isinstance(value, tuple | Message)
-
-
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -135,6 +143,8 @@ def _bytes_text(value: bytes) -> str:
 
 
 def _data(value: Any) -> str:
+    if type(value) is str:
+        return value
     return _dumped(_plain(value)) if isinstance(value, tuple | Message) else _text(value)
 
 

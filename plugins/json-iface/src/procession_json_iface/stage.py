@@ -69,4 +69,4 @@ class JsonInterface(PureStage):
             results = results_of(reply, self._sender, results if isinstance(results, Message) else EMPTY)
         except ReplyError as fault:
             return Fail("guest", str(fault))
-        return Ok(state.set({"results": results}, explicit=True))
+        return Ok(state.with_rows({"results": results}))

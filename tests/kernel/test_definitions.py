@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from kernel.devices import ID, Devices, acting, count
-from procession import ConfigError, Message
+from kernel.devices import FOLD, ID, Devices, acting, count
+from procession import ConfigError, Kernel, Message, Ok
 from procession import process as builtin
 from procession.commitments import trusted
 from procession.definitions import BLOB_LIMIT, FILE_LIMIT, Definition, Loaded, definition_of, load_file
@@ -493,7 +493,14 @@ def test_a_signed_definition_has_its_signers_id() -> None:
         ({"scheduler-device": "gone@1.0"}, "process.scheduler-device: nothing installed provides"),
         ({"scheduler-device": 3}, "process.scheduler-device: 3 is an integer; give a text"),
         ({"execution-device": {"a": 1}}, "process.execution-device: {'a': 1} is a table; give a text"),
-        ({"device-stack": {"1": "plain@1.0"}}, "process.device-stack: {'1': 'plain@1.0'} is a table; give a list"),
+        (
+            {"device-stack": {"1": "plain@1.0", "3": "plain@1.0"}},
+            "process.device-stack: {'1': 'plain@1.0', '3': 'plain@1.0'} is a table; give a list, or number its rows",
+        ),
+        ({"device-stack": {"0": "plain@1.0"}}, "process.device-stack: {'0': 'plain@1.0'} is a table; give a list, or"),
+        ({"device-stack": {"01": "plain@1.0"}}, "process.device-stack: {'01': 'plain@1.0'} is a table; give a list"),
+        ({"device-stack": {}}, "process.device-stack: {} is a table; give a list, or number its rows"),
+        ({"device-stack": {"1": "plain@1.0", "2": "gone@1.0"}}, "process.device-stack[1].device: nothing installed"),
         ({"device-stack": [{"device": 5}]}, "process.device-stack[0]: {'device': 5} is no stage"),
         ({"device": "message@1.0"}, "process.device: 'message@1.0' makes no process"),
         ({"type": "Message"}, "process.type: 'Message' makes no process"),
@@ -508,6 +515,25 @@ def test_a_wrong_message_is_refused(rows: dict, problem: str) -> None:
     assert problem in caught.value.text
     assert "definition" == caught.value.where
     assert "bad-definition" == caught.value.kind
+
+
+def _marking(number: int) -> FOLD:
+    return lambda state, assignment, pass_number: Ok(state.put("marks", f"{state.get('marks', '')}{number} "))
+
+
+def test_a_stack_may_be_a_numbered_map(tmp_path: Path) -> None:
+    """A stack whose entries are numbered, as HTTP has lists, is that list; the definition stays what was signed."""
+    rows: dict[str, Any] = {str(number): f"step-{number}@1.0" for number in range(1, 11)}
+    rows["11"] = {"device": "stack@1.0", "device-stack": {"1": {"device": "step-1@1.0"}, "2": "step-2@1.0"}}
+    devices = Devices({f"step-{number}@1.0": _marking(number) for number in range(1, 11)})
+    message = Message({"device-stack": rows, "type": "Process"})
+    with Kernel.open(plugins=[MemoryHost(), devices], discover=False, data=tmp_path) as kernel:
+        process = kernel.spawn(message)
+        process.schedule({"data": "x"})
+        state = process.now()
+    assert message.id == process.id
+    assert "1 2 3 4 5 6 7 8 9 10 1 2 " * 2 == state["marks"]  # slots 0 and 1
+    assert "step-1@1.0" == state["device-stack"]["1"]
 
 
 def test_a_module_without_a_device_means_that_of_ao() -> None:

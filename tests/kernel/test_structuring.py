@@ -113,7 +113,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a text for a float": ({"ratio": "1"}, "process.ratio: '1' is a text; give a number"),
     "true for a float": ({"ratio": True}, "process.ratio: True is true or false; give a number"),
     "a text for a list": ({"names": "ab"}, "process.names: 'ab' is a text; give a list"),
-    "a table for a list": ({"names": {"a": 1}}, "process.names: {'a': 1} is a table; give a list"),
+    "a table for a list": (
+        {"names": {"a": 1}},
+        "process.names: {'a': 1} is a table; give a list, or number its rows 1, 2, 3",
+    ),
     "a number in a list": ({"names": ["a", 2]}, "process.names[1]: 2 is an integer; give a text"),
     "a text for a table": ({"inner": "x"}, "process.inner: 'x' is a text; give a table"),
     "a list for a map": ({"labels": ["a"]}, "process.labels: ['a'] is a list; give a table"),

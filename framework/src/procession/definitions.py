@@ -25,7 +25,7 @@ from procession.messages import Message, freeze, is_private, normalize_key
 from procession.roles import Blob, Factory
 from procession.settings import HostSettings, device_problems, host_settings
 from procession.stacks import StackOptions, entry_of
-from procession.structuring import BlobReader, keys_of, structured, unknown_keys
+from procession.structuring import BlobReader, keys_of, listed, structured, unknown_keys
 
 FILE_LIMIT = 1 << 20  # bytes of a definition file
 BLOB_LIMIT = 256 << 20  # bytes of a file that a definition names
@@ -238,7 +238,7 @@ class _Check:
 
     def _inner(self, stack: Any, raw: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Check the entries of a stack, whatever is wrong with its other keys."""
-        if not isinstance(stack, list | tuple):
+        if not isinstance(stack := listed(stack), list | tuple):
             return {}  # its structuring has told so
         if path.count("device-stack") >= NESTING_LIMIT:
             self.problems.append(f"{path}.device-stack: nested deeper than {NESTING_LIMIT} stacks; flatten it")

@@ -257,9 +257,8 @@ class Kernel:
 
         The keys of a GET apply to a path that is text; one that was parsed has them already.
         """
-        call = Call(self, method, body, timeout, idempotency_key)
-        keys = body if method == "GET" else None
-        return self._resolver.resolve(paths.parse(path, keys) if isinstance(path, str) else path, call)
+        parsed = path if isinstance(path, paths.Path) else paths.parse(path, body if method == "GET" else None)
+        return self._resolver.resolve(parsed, Call(self, method, body, timeout, idempotency_key))
 
     def keep(self, content: bytes) -> str:
         """Keep bytes for definitions to name, and return their id."""

@@ -23,6 +23,7 @@ from procession.registry import Registry
 from procession.requests import Answer, Cast, Keys, Request
 from procession.roles import NOT_HANDLED, Binding, Factory, Member, Stage
 from procession.stacks import Bound, Stack, StackOptions, build_stack, entry_of, stack_of_one
+from procession.structuring import listed
 
 PAGE = 1000  # assignments of one answer
 _NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
@@ -116,11 +117,11 @@ class _Workshop:
 def _devices(definition: Definition, registry: Registry) -> set[str]:
     factories = registry.factories("stages")
     found: set[str] = set()
-    pending = [definition.execution, *definition.message.plain().get("device-stack", ())]
+    pending = [definition.execution, *listed(definition.message.plain().get("device-stack", ()))]
     while pending:
         device, table = entry_of(pending.pop())
         found.add(device)
-        pending += [*table.get("device-stack", ()), *(factories[device].devices if device in factories else ())]
+        pending += [*listed(table.get("device-stack", ())), *(factories[device].devices if device in factories else ())]
     return found
 
 

@@ -3,7 +3,7 @@
 Rules
 -----
 * A key is a field's name with dashes for underscores.
-* Nothing is coerced: a number in quotes is a text, and a text is no list.
+* Nothing is coerced: a number in quotes is a text, and a text is no list. A map numbered 1, 2, 3 is one.
 * A problem reads ``key path: what; what to do`` and the others are still looked for.
 * A validator or a class may refuse with ``ValueError(text)``, or, to name the field, ``ValueError(text, attribute)``.
 """
@@ -73,13 +73,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known are {', '.join(names)}" if names else "none is known here"
 
 
+def listed(value: Any) -> Any:
+    """Return the list that a map is whose keys are 1, 2, 3, as HTTP has lists; anything else as it is.
+
+    >>> listed({"2": "b", "1": "a"}), listed({"1": "a", "3": "c"}), listed({})
+    (['a', 'b'], {'1': 'a', '3': 'c'}, {})
+    """
+    keys = [str(number + 1) for number in range(len(value))] if isinstance(value, Mapping) else []
+    return [value[key] for key in keys] if keys and set(keys) == set(value) else value
+
+
 @lru_cache(maxsize=4)  # of those who read blobs; a converter takes as long to make as a hundred tables to structure
 def _converter(read_blob: BlobReader) -> cattrs.BaseConverter:
     converter = cattrs.BaseConverter(detailed_validation=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(Blob, lambda value, _: Blob(read_blob(_text(value))))
+    converter.register_structure_hook(Blob, lambda value, kind: Blob(read_blob(_exactly(str)(value, kind))))
     converter.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
     converter.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_hook(kind, converter))
@@ -134,9 +144,10 @@ def _tuple_hook(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, An
     as_list = list[kind.__args__[0]]
 
     def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, list | tuple):
+        found = listed(value)
+        if not isinstance(found, list | tuple):
             raise TypeError(_expected(list, value))
-        return tuple(converter.structure(list(value), as_list))
+        return tuple(converter.structure(list(found), as_list))
 
     return structure
 
@@ -179,12 +190,6 @@ def _number(value: Any, _: Any) -> float:
     return float(value)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(_expected(str, value))
-    return value
-
-
 def _table(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise TypeError(_expected(dict, value))
@@ -193,7 +198,8 @@ def _table(value: Any) -> Any:
 
 def _expected(wanted: type, value: Any) -> str:
     found = _WORDS.get(type(value), type(value).__name__)
-    return f"{value!r:.60} is {found}; give {_WORDS[wanted]}"
+    more = ", or number its rows 1, 2, 3" if wanted is list and isinstance(value, Mapping) else ""
+    return f"{value!r:.60} is {found}; give {_WORDS[wanted]}{more}"
 
 
 def _problems(error: BaseException, path: str) -> Iterator[str]:

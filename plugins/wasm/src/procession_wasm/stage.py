@@ -11,6 +11,7 @@ from procession.messages import EMPTY, Message
 from procession.roles import Binding, Live, Ok, Verdict
 from procession.schedules import Assignment
 from procession.stacks import entry_of
+from procession.structuring import listed
 from procession_wasm.calls import CALL, REPLY, Call, call_of, choices_of, unusable
 from procession_wasm.faults import GuestError
 from procession_wasm.images import Image, Images, bad_image
@@ -208,7 +209,7 @@ class WasmStage:
     def _linked(self) -> Links:
         if self._links is None:
             with _placed(self._binding):
-                devices = set(_devices(self._binding.definition.plain().get("device-stack", ())))
+                devices = set(_devices(listed(self._binding.definition.plain().get("device-stack", ()))))
                 self._links = links_of(self._image, self._binding.imports, devices)
         return self._links
 
@@ -245,7 +246,7 @@ def _devices(stack: Iterable[Any]) -> Iterator[str]:
     for entry in stack:
         device, table = entry_of(entry)
         yield device
-        yield from _devices(table.get("device-stack", ()))
+        yield from _devices(listed(table.get("device-stack", ())))
 
 
 def _below(place: Iterable[str], rows: Mapping[str, object]) -> Mapping[str, object]:

@@ -120,6 +120,30 @@ def test_modules_that_are_here_are_told(legacy: Legacy) -> None:
     assert [] == found()
 
 
+def test_processes_are_found_by_owner_and_tags(legacy: Legacy) -> None:
+    """A client finds the processes that it named, the newest first, in the query that the aos command line sends."""
+    named = {"type": "Process", "execution-device": "sums@1.0", "data-protocol": "ao", "name": "greeter"}
+    older, newer = (legacy.post({**named, "nonce": nonce})["processId"] for nonce in ("1", "2"))
+    owner = legacy.get(f"/{older}?process-id={older}")["message"]["owner"]["address"]
+
+    def found(*owners: Any, name: str = "greeter", kind: str = "Process") -> list[Any]:
+        rows = f'{{ name: "Type", values: ["{kind}"]}},\n{{ name: "Name", values: ["{name}"]}}'
+        query = f"query ($owners: [String!]!) {{ transactions(owners: $owners, tags: [{rows}]) {{ edges }} }}"
+        heard = legacy.send("/graphql", {"query": query, "variables": {"owners": list(owners)}})
+        edges: list[Any] = json.loads(heard.body)["data"]["transactions"]["edges"]
+        return edges
+
+    assert [newer, older] == [edge["node"]["id"] for edge in found("", owner)]
+    assert {"name": "Name", "value": "greeter"} in [
+        {**tag, "name": tag["name"].title()} for tag in found(owner)[0]["node"]["tags"]
+    ]
+    assert [] == found(owner, name="other")
+    assert [] == found(owner, kind="Module")
+    assert [] == found("B" * 43)
+    assert [] == found()
+    assert [] == found(7, owner + "x")
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body"),
     [

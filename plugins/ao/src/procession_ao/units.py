@@ -8,7 +8,7 @@
     POST /dry-run?process-id=      what a message would result in
     GET  /?process-id=             where the scheduler of a process is
     GET  /ID?process-id=           a message and its assignment
-    POST /graphql                  of the modules that are here, what a client asks before it spawns
+    POST /graphql                  of the modules and processes that are here, what a client asks before it spawns
 
 Rules
 -----
@@ -35,6 +35,7 @@ from procession.messages import EMPTY, Message
 from procession.paths import join
 from procession_ao.answering import Answers
 from procession_ao.asking import HttpCodec, Sent, joined, media_of
+from procession_ao.gateway import transactions
 from procession_ao.listing import message_of, node_of
 from procession_ao.replies import JSON_TYPE, Reply
 from procession_ao.results import dumped, raw_of
@@ -42,16 +43,7 @@ from procession_ao.results import dumped, raw_of
 PAGE: Final = 100  # results of one answer
 DEFAULT_PAGE: Final = 25
 QUERIES: Final = 32  # keys of a query
-TRANSACTIONS: Final = 100  # asked for in one query
 
-_MODULE_TAGS: Final = (
-    ("Data-Protocol", "ao"),
-    ("Variant", "ao.TN.1"),
-    ("Type", "Module"),
-    ("Module-Format", "wasm64-unknown-emscripten-draft_2024_02_15"),
-    ("Input-Encoding", "JSON-V1"),
-    ("Output-Encoding", "JSON-V1"),
-)
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
 
@@ -166,13 +158,7 @@ class Units:
         return {"message": lower, "assignment": {"tags": told["Tags"], "data": ""}}
 
     def _transactions(self, parts: list[str], keys: Mapping[str, str], sent: Sent, timeout: float) -> Any:
-        given = from_json(sent.body, limit=len(sent.body))
-        names = given.at("variables/transactionids", ()) if isinstance(given, Message) else ()
-        asked = [name for name in names if isinstance(name, str) and is_id(name)] if isinstance(names, tuple) else []
-        tags = [{"name": name, "value": value} for name, value in _MODULE_TAGS]
-        node = {"owner": {"address": ""}, "tags": tags, "block": {"id": "", "height": 0, "timestamp": 0}}
-        found = [{"node": {"id": name, **node}} for name in asked[:TRANSACTIONS] if name in self.kernel.aliases]
-        return {"data": {"transactions": {"edges": found}}}
+        return transactions(self.kernel, from_json(sent.body, limit=len(sent.body)))
 
 
 def _process(keys: Mapping[str, Any]) -> str:

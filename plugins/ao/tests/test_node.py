@@ -121,6 +121,8 @@ def test_the_head_is_a_bare_number(moved: Client) -> None:
     """Asked by GET or by a signed POST, slot/current is a number and nothing else."""
     path = f"/{moved.process}/slot/current"
     assert [b"2", b"2"] == [moved.ask("GET", path).body, moved.item(path, {"accept-codec": "httpsig@1.0"}).body]
+    older = f"/{moved.process}~process@1.0/slot/current/body/serialize~json@1.0"
+    assert {"body": 2} == json.loads(moved.item(older, {"accept-codec": "httpsig@1.0"}).body)
 
 
 def test_json_is_asked_for_by_path(moved: Client) -> None:

@@ -29,6 +29,7 @@ from procession_ao.listing import PAGE, page_of
 
 VALUE, RESULTS, DOCUMENT = "value", "results", "document"
 PUTS: Final = ("schedule", "push")  # keys that put a message into a schedule
+BODY_OF_HEAD: Final = ["slot", "current", "body"]  # the number of the head, as older aos names it
 
 _UNREADABLE = re.compile("[\x00-\x1f\x7f]")
 _NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
@@ -65,7 +66,8 @@ class Answers:
         if not steps and asked.method == "POST":
             remedy = "name a path; the units of AO's legacy network answer where [host.ao] says legacy = true"
             raise RequestError("nothing is asked for", where="path", remedy=remedy, kind="not-found")
-        return Answered(self._kernel.resolve(asked.path, method=asked.method, body=asked.message, timeout=timeout))
+        bare = attrs.evolve(asked.path, steps=steps[:-1]) if names[-3:] == BODY_OF_HEAD else asked.path
+        return Answered(self._kernel.resolve(bare, method=asked.method, body=asked.message, timeout=timeout))
 
     def run_dry(self, process: str, message: Message, timeout: float) -> Any:
         """Return what a message would result in at the head, when its turn comes."""

@@ -229,7 +229,7 @@ class Stack:
                 verdict = bound.stage.init(state, assignment)
         except Exception as error:
             raise _host_failure(error, bound, ComputeError, _asked(assignment, pass_number)) from error
-        if isinstance(verdict, Ok) and isinstance(verdict.state, Message):
+        if verdict is NOT_HANDLED or (isinstance(verdict, Ok) and isinstance(verdict.state, Message)):
             return verdict
         if not _is_verdict(verdict, begun=pass_number > 0):
             strange = PluginError(f"{said(verdict)} is no verdict", remedy=_VERDICTS)

@@ -100,6 +100,8 @@ class Watch:
 
     def keep_ticking(self) -> None:
         """Tick for a second more at least; a guest that runs asks for it again at every tick."""
+        if self._used and self._ticker is not None:  # it ends only after many ticks that saw nobody
+            return
         with self._changed:
             self._used = True
             if self._ticker is None:

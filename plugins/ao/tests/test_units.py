@@ -107,6 +107,19 @@ def test_a_message_and_its_assignment_are_found(moved: Legacy) -> None:
     assert {"name": "Nonce", "value": "5"} in tags
 
 
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_process_may_be_watched(method: str, legacy: Legacy, kernel: Kernel) -> None:
+    """Who signs for a process that is here is answered with the id of his item, and nothing is scheduled."""
+    item = legacy.items.commit(Message({"target": legacy.process, "data": " "}), legacy.signer)
+    body = legacy.items.encode(item)
+    heard = legacy.ask(method, f"/monitor/{legacy.process}", OCTETS, body)
+    assert (200, message_id(item)) == (heard.status, heard.json["id"])
+    assert 0 == kernel.head(legacy.process).slot
+    for target, sent in ((MODULE, body), ("x", body), (legacy.process, b"x"), (legacy.process, body[:-1] + b"x")):
+        with pytest.raises(RequestError):
+            legacy.ask(method, f"/monitor/{target}", OCTETS, sent)
+
+
 def test_modules_that_are_here_are_told(legacy: Legacy) -> None:
     """What a client looks up before it spawns has the tags of a module, and one that is not here is not found."""
 

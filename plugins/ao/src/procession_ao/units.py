@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from procession.commitments import trusted
+from procession.commitments import message_id, trusted
 from procession.errors import RequestError
 from procession.ids import is_id
 from procession.jsons import from_json
@@ -69,6 +69,8 @@ class Units:
         match sent.method, parts:
             case "POST", [] if media_of(joined(sent.headers)) == "application/octet-stream":
                 return self._post
+            case "POST" | "DELETE", ["monitor", _]:
+                return self._watched
             case "POST", ["dry-run"]:
                 return self._dry_run
             case "POST", ["graphql"]:
@@ -99,6 +101,15 @@ class Units:
         path = f"{join(target, 'push')}&push-mode=async" if push else join(target, "schedule")
         told = self.kernel.resolve(path, method="POST", body=item, timeout=timeout)
         return {"id": told.get("id", told.get("message-id")), "slot": told.get("slot"), "message": "Processing"}
+
+    def _watched(self, parts: list[str], keys: Mapping[str, str], sent: Sent, timeout: float) -> Any:
+        """Answer who wants a process watched, or no more: there is nothing that is not done unless it is watched."""
+        item = self.codec.decode_request("POST", "/", [("content-type", "application/ans104")], sent.body)
+        process = _process({"process-id": parts[1]})
+        if item.get("target") != process:
+            raise _refused("the item is for another process", "target", "sign it for the one that the path names")
+        self.kernel.head(process)
+        return {"id": message_id(item), "message": "nothing is left to do; [host.cron] makes requests in time"}
 
     # -- the compute unit
 

@@ -49,7 +49,7 @@ class Opened:
         """Count the pages that hold something."""
         memory = self.instances[-1].memory
         assert memory is not None
-        return sum(page != ZERO for _, page in memory.pages(memory.candidates(())))
+        return sum(page != ZERO for _, page in memory.pages(memory.candidates(frozenset())))
 
 
 IMAGES: Mapping[str, tuple[Callable[[], Path], Mapping[str, str]]] = {

@@ -98,6 +98,7 @@ class HostSettings:
     snapshots: SnapshotSettings = SnapshotSettings()
     workers: WorkerSettings = WorkerSettings()
     options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    folder: Path = attrs.field(default=Path(), eq=False)  # which paths are relative to: that of the file
 
     def of(self, table: str) -> Mapping[str, Any]:
         """Return the raw options of ``[host.<table>]``."""
@@ -140,7 +141,7 @@ def host_settings(
     cache = found["cache"] or CacheSettings(**_device(raw, "cache"))
     snapshots = found["snapshots"] or SnapshotSettings(**_device(raw, "snapshots"))
     workers = found["workers"] or WorkerSettings()
-    return HostSettings(data, cache, snapshots, workers, options), problems
+    return HostSettings(data, cache, snapshots, workers, options, folder), problems
 
 
 def device_problems(options: type, table: Mapping[str, Any], name: str) -> list[str]:

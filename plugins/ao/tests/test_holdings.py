@@ -58,6 +58,15 @@ def test_modules_are_held_by_path(tmp_path: Path, wallets: Wallets) -> None:
         assert {MODULE: hash_id(b"module")} == kernel.aliases
     with pytest.raises(ConfigError, match="cannot read"):
         opened(tmp_path, wallets, (MODULE, str(tmp_path / "none.wasm")))
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, wallets: Wallets) -> None:
+    """A wallet and a module that are named by a relative path lie beside the definition, wherever the node starts."""
+    assert tmp_path != Path.cwd()
+    (tmp_path / "aos.wasm").write_bytes(b"module")
+    with opened(tmp_path, wallets, (MODULE, "aos.wasm"), wallet="wallet.json") as kernel:
+        kernel.companions.get(NAME).begin()
+        assert {MODULE: hash_id(b"module")} == kernel.aliases
     with pytest.raises(ConfigError, match="is no id"):
         opened(tmp_path, wallets, ("aos", str(tmp_path / "aos.wasm")))
 

@@ -59,7 +59,8 @@ class Node:
         """Return what signs for this node."""
         with self._lock:
             if self._wallet is None:
-                path = Path(self.settings.wallet or self._site.data / FILE)
+                given = self._kernel.settings.folder / self.settings.wallet
+                path = given if self.settings.wallet else self._site.data / FILE
                 own = not self.settings.wallet and not self._site.read_only
                 self._wallet = self._codec.signer(wallet_of(path, self._codec.new_wallet if own else None))
             return self._wallet
@@ -116,7 +117,7 @@ class Node:
     def _hold_modules(self) -> None:
         """Keep the modules that the settings name by path, under the ids that they are named by."""
         for name, path in self.settings.modules.items():
-            content = _module(name, Path(path))
+            content = _module(name, self._kernel.settings.folder / path)
             self._kernel.aliases[name] = hash_id(content) if self._site.read_only else self._kernel.keep(content)
         self._kernel.aliases.update(self._changes.modules)
 

@@ -11,6 +11,7 @@ from procession import Kernel, Message, RequestError
 from procession.commitments import message_id
 from procession.errors import ComputeError
 from procession.ids import is_id
+from procession_http import wire
 
 from .callers import Client, Sent
 
@@ -242,6 +243,28 @@ def test_a_changed_commitment_within_a_body_is_refused(client: Client, kernel: K
         client.signed("POST", f"/{client.process}/schedule", {"body": inner.set({"amount": 1000})})
     assert "signature" == refused.value.kind
     assert 0 == kernel.head(client.process).slot
+
+
+def test_a_committed_message_in_plain_json_is_adopted(client: Client, kernel: Kernel) -> None:
+    """What a client committed and posts as JSON, the id in lower case, has a slot under that id; changed, none."""
+    inner = client.committed({"type": "Message", "target": client.process, "amount": 3})
+    name = message_id(inner)
+    entry = inner["commitments"][name].plain()
+    kept = {key: entry[key] for key in ("alg", "commitment-device", "committer", "signature", "signature-input")}
+    told = {**inner.plain(), "ao-types": 'amount="integer"', "commitments": {name.lower(): kept}}
+
+    def post(message: object) -> Any:
+        body = json.dumps(message).encode()
+        return wire.answer(kernel, wire.Asked("POST", f"/{client.process}/schedule", body=body), timeout=9, signed=True)
+
+    for changed in ({**told, "amount": 4}, {**told, "commitments": {"A" * 43: kept}}):
+        assert 400 == post(changed).status
+    assert 0 == kernel.head(client.process).slot
+    reply = post(told)
+    assert (200, name, "1") == (reply.status, *(dict(reply.headers)[key] for key in ("id", "slot"))), reply.body
+    again = post({"body": {**told, "data": "nobody signed this"}})
+    assert (name, "1") == tuple(dict(again.headers)[key] for key in ("id", "slot"))
+    assert inner == kernel.read(client.process, 1, 1)[0].message
 
 
 def test_a_message_for_another_process_is_refused(client: Client, kernel: Kernel) -> None:

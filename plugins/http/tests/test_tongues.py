@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import procession_http
-from procession import Kernel, RequestError, hookimpl
+from procession import Kernel, Message, RequestError, hookimpl
 from procession.testing import MemoryHost
 from procession_http.wire import Asked, Reply, answer
 
@@ -25,6 +25,10 @@ class Shouting:
 
     def close(self) -> None:
         """Have nothing to stop."""
+
+    def adopt(self, message: Message) -> Message:
+        """Put a word into what came as JSON."""
+        return message.set({"heard": True})
 
     def answer(self, sent: Asked, *, timeout: float, signed: bool) -> Any:
         """Answer what is shouted."""
@@ -46,10 +50,12 @@ def said(tmp_path: Path) -> Any:
     plugins = [MemoryHost(), Shouting(), procession_http]
     with Kernel.open(data=tmp_path / "data", plugins=plugins, discover=False) as kernel:
 
-        def ask(form: str) -> Reply:
+        def ask(form: str, body: bytes = b"") -> Reply:
             headers = (("x-form", form),) if form else ()
             asked = Asked("GET", "/~meta@1.0/info/address", headers=headers)
-            return answer(kernel, asked, timeout=10, signed=True)
+            if body:
+                asked = Asked("POST", "/~message@1.0/set", body=body)
+            return answer(kernel, asked, timeout=10, signed=not body)
 
         yield ask
 
@@ -64,6 +70,11 @@ def test_a_companion_answers_its_form(said: Callable[[str], Reply]) -> None:
 def test_what_it_leaves_alone_is_answered_in_json(said: Callable[[str], Reply]) -> None:
     """Any other request is answered as without it; the node has the address that it tells."""
     assert "SHOUTER" == json.loads(said("").body)
+
+
+def test_a_message_in_json_passes_through_it(said: Callable[..., Reply]) -> None:
+    """What came as JSON is adopted by the companion before it is asked of anybody."""
+    assert {"a": 1, "heard": True}.items() <= json.loads(said("", b'{"a": 1}').body).items()
 
 
 def test_what_it_refuses_is_a_refusal_like_another(said: Callable[[str], Reply]) -> None:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from procession.commitments import committers, message_id
+from procession.commitments import KEY, committers, message_id
 from procession.errors import ConfigError, RequestError
 from procession.ids import hash_id
 from procession.kernel import Kernel
@@ -23,6 +23,7 @@ from procession_ao.wallets import FILE, wallet_of
 
 NAME: Final = "wire@1.0"
 CODEC: Final = "httpsig@1.0"
+FORMS: Final = (CODEC, "ans104@1.0")  # of commitments
 MODULE_LIMIT: Final = 256 << 20  # bytes of the file of a module
 
 
@@ -98,6 +99,10 @@ class Node:
         asked = asking.read(sent, self._codec)
         return self._replies.write(asked, self.answers.answer(asked, timeout=timeout, signed=signed))
 
+    def adopt(self, message: Message) -> Message:
+        """Return a message that came as JSON, its commitments checked and in the form that is kept."""
+        return self._codec.adopt(message) if _by_clients(message) or _by_clients(message.get("body")) else message
+
     # -- modules
 
     def upload(self, request: Request, *, by: str) -> Message:
@@ -120,6 +125,13 @@ class Node:
             content = _module(name, self._kernel.settings.folder / path)
             self._kernel.aliases[name] = hash_id(content) if self._site.read_only else self._kernel.keep(content)
         self._kernel.aliases.update(self._changes.modules)
+
+
+def _by_clients(message: Any) -> bool:
+    """Tell whether a value carries a commitment of a form that clients make; others are their schemes' business."""
+    entries = message.get(KEY) if isinstance(message, Message) else None
+    rows = entries.values() if isinstance(entries, Message) else ()
+    return any(isinstance(row, Message) and row.get("commitment-device") in FORMS for row in rows)
 
 
 def _module(name: str, path: Path) -> bytes:

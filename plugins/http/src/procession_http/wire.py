@@ -141,6 +141,9 @@ class Tongue(Protocol):
     def change(self, request: Request) -> Message:
         """Change the node as its operator says, and tell how it stands; RequestError where it is not he."""
 
+    def adopt(self, message: Message) -> Message:
+        """Return a message that came as JSON, its commitments checked and in the form that is kept."""
+
     def answer(
         self, sent: Asked, *, timeout: float, signed: bool
     ) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
@@ -161,7 +164,11 @@ def answer(kernel: Kernel, asked: Asked, *, timeout: float, signed: bool) -> Rep
     try:
         tongue = tongue_of(kernel)
         told = tongue.answer(asked, timeout=timeout, signed=signed) if tongue else None
-        return _reply(told[0], told[2], *told[1]) if told else _answer(kernel, asked, timeout, signed)
+        return (
+            _reply(told[0], told[2], *told[1])
+            if told
+            else _answer(kernel, asked, tongue, timeout=timeout, signed=signed)
+        )
     except ProcessionError as error:
         return refusal(error, asked)
     except Exception as error:  # noqa: BLE001 - the last boundary before a stranger: a bug is logged, never shown
@@ -214,7 +221,7 @@ def headless(error: ProcessionError) -> bytes:
 # -- inside
 
 
-def _answer(kernel: Kernel, asked: Asked, timeout: float, signed: bool) -> Reply:
+def _answer(kernel: Kernel, asked: Asked, tongue: Tongue | None, *, timeout: float, signed: bool) -> Reply:
     if asked.method == "OPTIONS":
         return _reply(HTTPStatus.NO_CONTENT)
     method = METHODS.get(asked.method)
@@ -227,7 +234,7 @@ def _answer(kernel: Kernel, asked: Asked, timeout: float, signed: bool) -> Reply
     if method == "GET" and asked.target == openapi.TARGET:
         told = openapi.description(http_settings(kernel.settings), version())
         return _reply(HTTPStatus.OK, json.dumps(told).encode(), JSON)
-    body = _message(asked)
+    body = tongue.adopt(_message(asked)) if tongue and asked.body else _message(asked)
     if signed and method == "POST" and body:
         _refuse_unsigned(body)
     key = _idempotency_key(asked.idempotency_keys)

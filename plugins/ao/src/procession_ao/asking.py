@@ -31,6 +31,7 @@ _HEADERS: Final = frozenset(
     {"accept-bundle", "accept-codec", "ao-body-key", "ao-types", "body-keys", "codec-device", "inline-body-key"}
     | {"require-codec", "signature", "signature-input"}
 )
+_BODIES: Final = frozenset({f"application/{kind}" for kind in ("ans104", "http", "octet-stream", "wasm")})
 _MARKS = re.compile(
     r"/~json@1\.0/serialize|/as=|/compute/results=|~(?:cache|wao)@1\.0|[?&]accept=application(?:/|%2[fF])(?:aos-2|http)"
 )
@@ -97,10 +98,9 @@ def is_ours(sent: Sent) -> bool:
     media = media_of(headers)
     if media == "application/json":
         return False
+    is_body = bool(sent.body) and (media in _BODIES or media.startswith("multipart/"))
     # A script that fetches a page says so; one that wants JSON names it.
-    return bool(media and sent.body) or (
-        sent.target != "/" and "sec-fetch-mode" in headers and headers.get("accept", "*/*") == "*/*"
-    )
+    return is_body or (sent.target != "/" and "sec-fetch-mode" in headers and headers.get("accept", "*/*") == "*/*")
 
 
 def read(sent: Sent, codec: HttpCodec) -> Asked:

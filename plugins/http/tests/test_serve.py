@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
+from procession.registry import Registry
 from procession_http.serve import Node
 from procession_http.settings import HttpSettings
 
@@ -19,6 +20,7 @@ class BlockedKernel:
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.resolved: list[str] = []
+        self.registry = Registry((), discover=False)
 
     def resolve(self, path: str, **asked: object) -> int:
         """Wait, and count."""

@@ -26,6 +26,7 @@ from procession.schedules import Assignment, Head, Tick, next_assignment
 from procession.stored import Source, message_of, unsaved_nodes
 from procession.testing.fakes import MemoryCache, MemoryHost, MemorySnapshotter
 from procession.tries import Node
+from procession.worker import Worker
 
 BIG = "x" * 300  # makes a part that is stored by itself
 
@@ -532,6 +533,18 @@ def test_a_snapshot_that_cannot_be_packed_costs_no_result(shop: Opened, monkeypa
     assert [0, 1, 2, 3] == one.watcher.slots
     told = [(error.kind, error.facts["process"], error.facts["slot"]) for error in one.watcher.failed]
     assert [("too-large", process.id, 1), ("too-large", process.id, 3)] == told
+
+
+def test_a_process_that_is_stored_and_not_live_is_snapshotted(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill behind the last slot there is nothing to compute, and still something to snapshot."""
+    one = shop(TAPES + NEVER, kind=Tape)
+    filled(one.open(), 3, amount=1).now()
+    with monkeypatch.context() as killed:
+        killed.setattr(Worker, "snapshot", lambda worker: None)  # as a kill leaves it
+        process = one.open()
+    told = process.kernel.snapshot(process.id)
+    assert (3, True) == (told["slot"], told["live-root"] is not None)
+    assert process.now().id == told["state"]
 
 
 @pytest.mark.parametrize("beside", [True, False])

@@ -205,6 +205,16 @@ class Worker:
         pending.commit()
         self._live = live
 
+    def snapshot_newest(self) -> None:
+        """Snapshot the live state where it stands, else the newest stored one, taken up again."""
+        newest, point = self.newest(), self.services.cache.latest(self.process.id, None, with_snapshot=True)
+        pending = self._live is None and newest is not None and (point is None or point.slot < newest)
+        while pending and newest is not None and self.at < newest and not self.services.read_only:
+            advanced = self.advance(newest, lambda slot: False)
+            if advanced.fault is not None:
+                raise advanced.fault
+        self.snapshot()
+
     def fork(self, slot: int) -> Executor:
         """Return an executor of its own that stands at a slot: where the live state does, or replayed to there."""
         live = self._live if self._live and self._live.at == slot else None

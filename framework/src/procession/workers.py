@@ -116,10 +116,8 @@ class Workers:
         return self._awaited(line, waiter, deadline)
 
     def snapshot(self, line: Line, deadline: float) -> None:
-        """Snapshot the live state of a process where it stands, if it has one."""
-        if line.place is Place.IDLE and not line.worker.is_live:
-            return
-        self.do(line, Task("snapshot", Worker.snapshot), deadline)
+        """Snapshot a process where it stands; one that is stored and not live is taken up first."""
+        self.do(line, Task("snapshot", Worker.snapshot_newest), deadline)
 
     def lines(self) -> list[Line]:
         """Return the lines that are here, by process."""

@@ -181,6 +181,7 @@ def suffered(folder: Path, shortage: Callable[[], Any], expected: Sequence[str])
         with suppress(MemoryError), shortage():
             try:
                 process.now(timeout=SECONDS)
+                process.compute(0, timeout=SECONDS)  # which is behind the live state, and read from the disk
             except BaseException as raised:  # noqa: BLE001 - what the shortage raised, whatever it is
                 error = raised
         kind = (

@@ -100,7 +100,8 @@ def part(folder: str, upto: str, ending: str) -> None:
     """Compute the session up to a slot and print its lines, in a program that is started for it and may be killed."""
     with session_kernel(Path(folder)) as kernel:
         process = load_session(kernel, int(upto))
-        told = [f"restored from {kernel.snapshot(process.id)['slot']}", *states(process, range(int(upto) + 1))]
+        point = kernel._host.cache.latest(process.id, None, with_snapshot=True)  # what is there, and none that is taken
+        told = [f"restored from {point and point.slot}", *states(process, range(int(upto) + 1))]
         told += [rooted_line(process, LAST)] if int(upto) == LAST else []
         sys.stdout.write("\n".join(told))
         sys.stdout.flush()

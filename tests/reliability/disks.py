@@ -27,6 +27,7 @@ from procession.messages import Message
 from procession.results import Batch, Record
 from procession.roles import Site
 from procession.schedules import Submission, Tick, check_chain
+from procession.testing.records import record
 from procession_scheduler import FileScheduler, SchedulerOptions, disk, writer
 from procession_sqlite import CacheOptions, SqliteCache, files, folders
 from reliability.zygotes import tell
@@ -177,18 +178,8 @@ def image() -> bytes:
 
 def _record(slot: int, snapshot: bytes) -> Record:
     state = _bytes(f"state {slot}", 300)
-    return Record(
-        process=PROCESS,
-        slot=slot,
-        message_id=hash_id(f"message {slot}".encode()),
-        chain=sha256(f"chain {slot}".encode()).digest(),
-        state=state,
-        state_digest=sha256(state).digest(),
-        complete=True,
-        fingerprint="one",
-        live_root=sha256(b"live").digest(),
-        snapshot=snapshot,
-    )
+    own: dict[str, Any] = {"state": state, "state_digest": sha256(state).digest(), "fingerprint": "one"}
+    return record(slot, process=PROCESS, snapshot=snapshot, **own)
 
 
 def _bytes(name: str, size: int) -> bytes:

@@ -21,3 +21,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--reliability", choices=("change", "nightly"), default="change", help="how many cases of each fault"
     )
     group.addoption("--reliability-report", metavar="PATH", help="write the table of faults here, as JSON")
+    group.addoption(
+        "--reliability-page", metavar="PATH", help="write the rows that ran into this page, between its marks"
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from procession import hookspecs
+from reliability.quoting import quoted
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "framework" / "docs"
@@ -37,6 +38,13 @@ def test_every_shown_file_is_there() -> None:
     assert set() == {file for file in named if not (ROOT / file).is_file()}
     programme = {file.relative_to(ROOT).as_posix() for file in (ROOT / "tests" / "reliability").glob("test_*.py")}
     assert {"tests/reliability/test_programme.py"} == programme - named
+
+
+def test_every_row_of_the_programme_has_its_figures() -> None:
+    """The table of faults names the rows that were printed, each once, and no other."""
+    section = RELIABILITY.partition("\n## The programme\n")[2].partition("\n## ")[0]
+    named = [name for name in re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE) if name not in ("fault", "---")]
+    assert sorted(quoted(RELIABILITY)) == sorted(named)
 
 
 def test_every_weakness_is_answered() -> None:

@@ -1,4 +1,4 @@
-"""The programme of faults in a session of pytest: its fixtures, its table, its report."""
+"""The programme of faults in a session of pytest: its fixtures, its table, its report, its page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from reliability.programme import Programme
+from reliability.quoting import out_of_step, write_page
 from reliability.soaks import PROCESSES, Soaking, soak_folder
 
 PROGRAMME = pytest.StashKey[Programme]()
+PAGE = Path(__file__).parents[2] / "framework" / "docs" / "reliability.md"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,10 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def programme(pytestconfig: pytest.Config) -> Iterator[Programme]:
-    """Return the programme of this session, which fails at its end if a row lacks cases or a control."""
+    """Return the programme of this session, which fails at its end if a row lacks cases, a control, or its place."""
     kept = pytestconfig.stash[PROGRAMME]
     yield kept
-    assert [] == kept.judge()
+    assert [] == [*kept.judge(), *_out_of_step(pytestconfig, kept)]
 
 
 @pytest.hookimpl(trylast=True)
@@ -85,6 +87,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if report:
         programme.write(report, config.getoption("reliability"))
         terminalreporter.write_line(f"written to {report}")
+    page = config.getoption("reliability_page")
+    if page:
+        write_page(Path(page), programme.rows)
+
+
+def _out_of_step(config: pytest.Config, programme: Programme) -> list[str]:
+    """Return what the page tells otherwise than the rows that held, unless it is written anew or the run is larger."""
+    if config.getoption("reliability_page") or config.getoption("reliability") == "nightly":
+        return []
+    held = [row for row in programme.rows.values() if row.result == "held"]
+    return list(out_of_step(PAGE.read_text("utf-8"), held))
 
 
 def _report(config: pytest.Config) -> Path | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -21,10 +21,14 @@ HEAD = ("fault", "cases", "held", "controls", "seconds", "result")
 
 @attrs.define
 class Fault:
-    """Count one row of the programme. Safe to call from many threads."""
+    """Count one row of the programme. Safe to call from many threads.
+
+    ``found`` says that how many cases there are is found out by each run, as the sites of its writes are.
+    """
 
     name: str
     expected: int = 0
+    found: bool = False
     cases_held: int = 0
     controls: list[str] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
@@ -92,11 +96,9 @@ class Programme:
 
     def table(self) -> Iterator[str]:
         """Yield the lines of the table."""
-        cells = [HEAD, *(_cells(row) for row in self.rows.values())]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-        for line, row in zip(cells, (None, *self.rows.values()), strict=True):
-            numbers = [cell.rjust(width) for cell, width in zip(line[1:5], widths[1:5], strict=True)]
-            yield "  ".join([line[0].ljust(widths[0]), *numbers, line[5]])
+        lines = aligned([HEAD, *(cells_of(row) for row in self.rows.values())])
+        for line, row in zip(lines, (None, *self.rows.values()), strict=True):
+            yield line
             yield from _remarks(row) if row else ()
 
     def write(self, path: Path, figures: str) -> None:
@@ -107,9 +109,17 @@ class Programme:
         path.write_text(json.dumps({"figures": figures, "faults": rows}, indent=1) + "\n", "utf-8")
 
 
-def _cells(row: Fault) -> tuple[str, ...]:
+def cells_of(row: Fault) -> tuple[str, ...]:
+    """Return the cells of a row, in the order of ``HEAD``."""
     counts = (str(row.expected), str(row.cases_held), str(len(row.controls)), f"{row.seconds:.1f}")
     return row.name, *counts, row.result
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines whose columns stand below each other, the numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    numbers = [[cell.rjust(width) for cell, width in zip(row[1:5], widths[1:], strict=True)] for row in rows]
+    return ["  ".join([row[0].ljust(widths[0]), *cells, row[5]]) for row, cells in zip(rows, numbers, strict=True)]
 
 
 def _remarks(row: Fault) -> Iterator[str]:

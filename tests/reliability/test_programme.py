@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reliability.programme import Fault, Programme
+from reliability.quoting import BEGIN, END, out_of_step, quoted, write_page
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,40 @@ def test_the_table_and_the_report_tell_the_same(tmp_path: Path) -> None:
     programme.write(tmp_path / "report.json", "change")
     told = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert ("change", "fire", 1, "held") == (told["figures"], *(told["faults"][0][key] for key in _KEYS))
+
+
+def test_a_page_takes_up_the_rows_that_ran(tmp_path: Path) -> None:
+    """Written into a page, a row takes its place anew, and rows that did not run and all else stay as they were."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\n{END}\nafter\n", "utf-8")
+    first = Programme()
+    for name in ("fire", "a flood of the cellar"):
+        row = first.fault(name, expected=1)
+        _complete(row)
+        row.note("12 buckets")
+    write_page(page, first.rows)
+    second = Programme()
+    second.fault("fire", expected=200).held(200)
+    write_page(page, second.rows)
+    once = page.read_text("utf-8")
+    write_page(page, second.rows)
+    assert once == page.read_text("utf-8")
+    assert ["before", "after"] == [once.splitlines()[place] for place in (0, -1)]
+    assert {"fire": ["200", "200", "0"], "a flood of the cellar": ["1", "1", "1"]} == {
+        name: list(cells[1:4]) for name, (cells, _) in quoted(once).items()
+    }
+    assert [[], ["    12 buckets"]] == [below for _, below in quoted(once).values()]
+    assert "control: with no water" not in once
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "found", "told"),
+    [("fire", 2, False, []), ("fire", 3, True, []), ("fire", 3, False, ["fire"]), ("flood", 1, True, ["flood"])],
+)
+def test_a_page_that_tells_other_cases_is_found(name: str, cases: int, found: bool, told: list[str]) -> None:
+    """A row that the page lacks is out of step, and so is one of other cases, unless a run finds them out."""
+    page = f"{BEGIN}\n```text\nfire  2  2  1  0.0  held\n```\n{END}"
+    assert told == [line.partition(":")[0] for line in out_of_step(page, [Fault(name, cases, found=found)])]
 
 
 def test_a_session_prints_the_table_and_fails_with_it(tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def definition_file(folder: Path, module: Path, *, more: str = "", host: str = "
     return file
 
 
+def stack_of(image: str, *behind: str, **options: Any) -> dict[str, Any]:
+    """Return the keys of the stack that AO's modules run in, with stages behind the guest, and options of it."""
+    guest = {"device": "wasm-64@1.0", "image": image, **options}
+    stack = ["wasi@1.0", "json-iface@1.0", guest, *behind, "multipass@1.0"]
+    return {"device-stack": stack, "passes": 2, "output-prefix": "wasm"}
+
+
 def evaluations() -> Sequence[Mapping[str, Any]]:
     """Return the recorded evaluations: slot, message and result."""
     steps: Sequence[Mapping[str, Any]] = json.loads(EVALUATIONS.read_text("utf-8"))["steps"]

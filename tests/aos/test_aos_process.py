@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from aos.module import MissingModuleError, aos_module
+from aos.module import aos_module
+from aos.needing import needed
 from aos.process import (
     LAST,
     PROCESS,
@@ -54,10 +55,7 @@ _PART = "import sys; from aos.test_aos_process import part; part(*sys.argv[1:])"
 @pytest.fixture(scope="module")
 def module() -> Path:
     """Return the path of the AOS module."""
-    try:
-        return aos_module()
-    except MissingModuleError as reason:
-        pytest.skip(str(reason))
+    return needed(aos_module)
 
 
 @pytest.fixture(scope="module")

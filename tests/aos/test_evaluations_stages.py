@@ -19,7 +19,9 @@ import pytest
 import procession_json_iface
 import procession_multipass
 import procession_wasm
-from aos.module import MODULE_ID, MissingModuleError, aos_module
+from aos.module import MODULE_ID, aos_module
+from aos.needing import needed
+from aos.process import stack_of
 from procession import commitments
 from procession import process as builtin
 from procession.definitions import definition_of
@@ -54,10 +56,7 @@ CODES = (
 @pytest.fixture(scope="module")
 def module() -> bytes:
     """Fetch AOS, or skip with the reason."""
-    try:
-        return aos_module().read_bytes()
-    except MissingModuleError as missing:
-        pytest.skip(str(missing))
+    return needed(aos_module).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -206,14 +205,8 @@ def compiled(definition: Message, module: bytes, site: Site | None = None) -> Co
 def definition_for(**options: Any) -> Message:
     """Return the definition of an unsigned AOS process."""
     image = hash_id(aos_module().read_bytes())
-    return Message({**stack_of(image, **options), "name": "vector", "variant": "ao.TN.1", "type": "Process"})
-
-
-def stack_of(image: str, **options: Any) -> dict[str, Any]:
-    """Return the keys of the stack that AO's modules run in."""
-    guest = {"device": "wasm-64@1.0", "image": image, **options}
-    stack = ["wasi@1.0", "json-iface@1.0", guest, "multipass@1.0"]
-    return {"device-stack": stack, "passes": 2, "output-prefix": "wasm", "module": MODULE_ID}
+    keys = {"name": "vector", "variant": "ao.TN.1", "type": "Process", "module": MODULE_ID}
+    return Message({**stack_of(image, **options), **keys})
 
 
 def evaluations(count: int) -> list[Message]:
@@ -237,7 +230,7 @@ def imported(recorded: Any) -> Iterator[Assignment]:
     head = None
     image = hash_id(aos_module().read_bytes())
     for step in recorded["steps"]:
-        message = trusted(step["message"], stack_of(image) if step["slot"] == 0 else {})
+        message = trusted(step["message"], {**stack_of(image), "module": MODULE_ID} if step["slot"] == 0 else {})
         given = Given(step["slot"], step["message"]["Timestamp"], step["message"]["Block-Height"])
         offered = Submission(message, step["message"]["Id"], given=given)
         assignment = next_assignment(recorded["env"]["Process"]["Id"], head, offered, Tick(0))

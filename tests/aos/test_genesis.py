@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from aos.module import MODULE_ID, MissingModuleError, aos_module
+from aos.module import MODULE_ID, aos_module
+from aos.needing import needed
 from aos.process import OWNER, compared, evaluations, schedule_of
 from procession import Kernel, Message, Process
 from procession.commitments import trusted
@@ -19,10 +20,7 @@ DEFINITION = Message({"type": "Process", "device": "process@1.0", "module": MODU
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Return a process of the module, with the schedule of the recorded evaluations."""
-    try:
-        module = aos_module()
-    except MissingModuleError as reason:
-        pytest.skip(str(reason))
+    module = needed(aos_module)
     with Kernel.open(data=tmp_path_factory.mktemp("genesis")) as kernel:
         kernel.aliases[MODULE_ID] = kernel.keep(module.read_bytes())
         yield kernel.load(schedule_of(evaluations()), definition=DEFINITION, trust_ids=True)

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from aos.halves import HALF, IMAGES, LAST, ROOTS, loaded, opened, told_of
-from aos.module import MissingModuleError
+from aos.needing import needed
 from procession import Kernel, executors, worker
 from procession.results import Batch, Record
 from procession.roles import Site
@@ -33,10 +33,7 @@ SMALLEST = ["aos-2-pure-xs"]
 @pytest.fixture(scope="module", params=IMAGES)
 def image(request: pytest.FixtureRequest) -> str:
     """Name an image, fetched, or skip with the reason."""
-    try:
-        IMAGES[request.param]()
-    except MissingModuleError as missing:
-        pytest.skip(str(missing))
+    needed(IMAGES[request.param])
     return str(request.param)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from aos.module import MissingModuleError, aos_module, aos_pure_module
+from aos.module import aos_module, aos_pure_module
+from aos.needing import needed
 from aos.process import OWNER, definition_file
 from procession import Kernel, Process
 from procession_wasm import stage, texts
@@ -75,10 +76,7 @@ def opened_image(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
             super().__init__(*given)
 
     monkeypatch.setattr(stage, "Instance", Noted)
-    try:
-        image = fetch()
-    except MissingModuleError as reason:
-        pytest.skip(str(reason))
+    image = needed(fetch)
     file = definition_file(folder, image, more=f'authority = "{OWNER}"')
     with Kernel.open(file, data=folder / "data") as kernel:
         yield Opened(kernel.spawn(), keys, instances)

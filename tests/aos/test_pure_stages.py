@@ -15,7 +15,9 @@ import procession_json_iface
 import procession_multipass
 import procession_patch
 import procession_wasm
-from aos.module import MissingModuleError, aos_pure_module
+from aos.module import aos_pure_module
+from aos.needing import needed
+from aos.process import stack_of
 from procession.ids import hash_id
 from procession.testing.trials import Row, Run, Trial
 
@@ -36,20 +38,9 @@ CODES = (
 @pytest.fixture(scope="module")
 def trial() -> Trial:
     """Describe the process and its messages, or skip with the reason."""
-    try:
-        image = aos_pure_module().read_bytes()
-    except MissingModuleError as missing:
-        pytest.skip(str(missing))
-    guest = {"device": "wasm-64@1.0", "image": hash_id(image)}
-    definition = {
-        "type": "Process",
-        "name": "Thomas",
-        "authority": OWNER,
-        "device-stack": ["wasi@1.0", "json-iface@1.0", guest, "patch@1.0", "multipass@1.0"],
-        "passes": 2,
-        "output-prefix": "wasm",
-        "patch-from": "/results/outbox",
-    }
+    image = needed(aos_pure_module).read_bytes()
+    keys = {"type": "Process", "name": "Thomas", "authority": OWNER, "patch-from": "/results/outbox"}
+    definition = {**stack_of(hash_id(image), "patch@1.0"), **keys}
     messages = [{"action": "Eval", "data": code, "from": OWNER, "owner": OWNER} for code in CODES]
     return Trial(plugins=PLUGINS, definition=definition, messages=messages, blobs=(image,))
 

@@ -73,6 +73,25 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         assert claim.name in ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "told"),
+    [
+        ("--only", "[", "is no regular expression"),
+        ("--only", "no such group", "is in the name of no group"),
+        ("--folder", "nowhere", "is no folder"),
+        ("--json", "/proc/nowhere/figures.json", "cannot be written"),
+        ("--page", "README.md", "is no page with the mark"),
+        ("--from", "README.md", "holds no figures of a run"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_measured(option: str, given: str, told: str) -> None:
+    """An option that cannot be followed ends the program at once, with what is wrong and no traceback."""
+    command = [sys.executable, str(ROOT / "tests" / "bench"), "--plan", TINY.name, option, given]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (2, "", True) == (ended.returncode, ended.stdout, told in ended.stderr)
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_missed_aim_is_told() -> None:
     """A row says that its aim is met, or missed, or that it was not measured, and raises nothing."""
     group = Group("both", (ONE, OTHER), (Claim("beside", ("one", "other"), least=2.0),))

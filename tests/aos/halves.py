@@ -1,5 +1,7 @@
 """A long AOS session in two halves: 240 messages that compute, remember, send, fail and yield, on either image.
 
+Some are ever larger, up to 240 KB: more than the stack of a guest takes.
+
 Run as a program of its own for each half: ``run(folder, image, first, last, ending)`` prints a line a slot.
 """
 
@@ -34,7 +36,7 @@ _CODES = (
     "return tostring({{}}) .. math.random(1000) .. os.time()",
     "not lua at all (",
     "table_{n} = nil collectgarbage() return #Inbox",
-    "return string.rep('{n}', 3000):len()",
+    "return string.rep('{n}', 3000):len() -- {more}",
 )
 _DEFINITION = """
 [process]
@@ -54,7 +56,7 @@ replay-budget = "1h"
 
 def schedule(image: str, last: int) -> list[dict[str, Any]]:
     """Return the session up to a slot as a schedule that was made elsewhere, times and all."""
-    codes = [_CODES[number % len(_CODES)].format(n=number) for number in range(last)]
+    codes = [_CODES[number % len(_CODES)].format(n=number, more="x" * 1000 * number) for number in range(last)]
     evaluations = [{"action": "Eval", "data": code, **SENDERS[image]} for code in codes]
     rows = [{}, *({**message, "reference": str(number)} for number, message in enumerate(evaluations))]
     times = [{"timestamp": 1_700_000_000_000 + 1000 * slot, "block-height": 1000 + slot} for slot in range(len(rows))]

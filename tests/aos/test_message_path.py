@@ -29,6 +29,8 @@ CODES = (
     "return os.time()",
 )
 PADDED = f"return 1 -- {'x' * 4000}"
+LARGE = [f"return 1 -- {'x' * ((40 << 10) + number * number * 7919 % (160 << 10))}" for number in range(300)]
+LARGEST = f"return 1 -- {'x' * (200 << 10)}"
 MANY = 300  # messages
 FEW_PAGES = 24
 
@@ -122,9 +124,21 @@ def test_messages_lose_no_memory(opened: Opened) -> None:
     assert opened.pages() - before <= FEW_PAGES
 
 
+def test_large_messages_lose_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hundreds of messages of 40 to 200 KiB, for which a stack is too small, leave about as many pages too."""
+    for opened in opened_image("aos-2-pure-xs", tmp_path, monkeypatch):
+        opened.evaluate(*[LARGEST] * 3)
+        before = opened.pages()
+        opened.evaluate(*LARGE)
+        assert opened.pages() - before <= FEW_PAGES
+
+
 def test_texts_that_nobody_frees_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taken from a heap that frees nothing, the same messages leave a page each."""
+    """Taken from a heap that frees nothing, and not used again, the same messages leave a page each."""
     monkeypatch.setattr(texts, "_holds", lambda *given: False)
+    monkeypatch.setattr(
+        Instance, "buffer", property(lambda instance: (0, 0), lambda instance, given: None), raising=False
+    )
     for opened in opened_image("aos-2-pure-xs", tmp_path, monkeypatch):
         opened.evaluate(*[PADDED] * 20)
         before = opened.pages()

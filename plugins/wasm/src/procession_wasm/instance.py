@@ -53,6 +53,7 @@ class Instance:
         self.image = image
         self.memory: LinearMemory | None = None
         self.window: Window | None = None
+        self.buffer = (0, 0)  # address and bytes of what the guest gave for texts that it cannot free
         self._links = links
         self._gate = Gate(wasmtime.Store(image.engine))
         self._gate.fuel = _OWN_FUEL  # the engine takes some to link

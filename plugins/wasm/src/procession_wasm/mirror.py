@@ -26,6 +26,7 @@ class Mirror:
         self._kinds = [kind for _, kind in image.shape.mutable_globals()]
         self._size = 0
         self._globals: tuple[int, ...] = ()
+        self._buffer = (0, 0)
         self._pages: dict[int, bytes] = {}
         self._tree = Tree()
         self._unhashed: set[int] = set()  # pages that changed since the tree was looked at
@@ -33,7 +34,7 @@ class Mirror:
     @property
     def contents(self) -> Contents:
         """Return what was copied last."""
-        return Contents(self._size, dict(self._pages), self._globals)
+        return Contents(self._size, dict(self._pages), self._globals, self._buffer)
 
     @property
     def size(self) -> int:
@@ -42,7 +43,7 @@ class Mirror:
 
     def take(self, instance: Instance) -> None:
         """Copy what changed since the last time."""
-        self._size, self._globals = instance.size, instance.globals
+        self._size, self._globals, self._buffer = instance.size, instance.globals, instance.buffer
         if instance.memory is None:
             return
         for number, page in instance.memory.differing(self._candidates(instance), self._pages):
@@ -63,6 +64,7 @@ class Mirror:
             others = memory.differing(self._candidates(instance), self._pages)
             memory.put_pages([(number, self._pages.get(number, ZERO)) for number, _ in others])
         instance.set_globals(self._globals)
+        instance.buffer = self._buffer
 
     def fill(self, instance: Instance) -> None:
         """Make an instance of which nothing was called yet what the copy says: it holds its module's data alone."""
@@ -72,10 +74,11 @@ class Mirror:
             memory.put_pages([(number, ZERO) for number in self._filled if number not in self._pages])
             memory.put_pages(self._pages.items())
         instance.set_globals(self._globals)
+        instance.buffer = self._buffer
 
     def load(self, contents: Contents) -> None:
         """Take over the contents of a snapshot."""
-        self._size, self._globals = contents.size, contents.globals
+        self._size, self._globals, self._buffer = contents.size, contents.globals, contents.buffer
         self._pages, self._tree, self._unhashed = dict(contents.pages), Tree(), set(contents.pages)
 
     def live(self) -> Live:

@@ -1,11 +1,12 @@
 """Parts: what a snapshot of a guest holds, and the live root that proves it.
 
 ``memory`` are the non-zero pages of 4 KiB by number; ``size`` is the size of the memory in 8 bytes, big-endian;
-``globals`` is the canonical list of (value type, bits). Of a guest that never booted there are two, both empty.
+``globals`` is the canonical list of (value type, bits). ``buffer``, where there is one, is address and size, in 8 bytes
+each, of what a guest gave for texts that it cannot free. Of a guest that never booted there are two, both empty.
 
 Rules
 -----
-* The same memory and globals give the same parts and the same root, however they came to be.
+* The same memory, globals and buffer give the same parts and the same root, however they came to be.
 * The root is a tree of sha-256: a page, then 16 children to a node, each at its page's number;
   what is all zero counts as 32 zero bytes, so a change costs the path above its page.
 * Parts are not trusted: every size, number and type is checked before it is used.
@@ -33,6 +34,7 @@ NO_ROOT = bytes(32)
 SIZE_BYTES = 8
 
 _HEAD = struct.Struct("<16sQI")
+_BUFFER = struct.Struct(">QQ")
 _MAGIC = b"procession.pages"
 _ROOT = b"procession live root of wasm\0"
 _GLOBALS_LIMIT = 1 << 16
@@ -41,34 +43,41 @@ _LANES = {"i32": 32, "i64": 64, "f32": 32, "f64": 64}
 
 @attrs.frozen
 class Contents:
-    """Hold what can change of a guest: its size in bytes, non-zero pages by number, and globals by lane."""
+    """Hold what can change of a guest: size in bytes, non-zero pages by number, globals by lane, and its buffer."""
 
     size: int
     pages: Mapping[int, bytes]
     globals: tuple[int, ...]
+    buffer: tuple[int, int] = (0, 0)
 
 
 def parts_of(contents: Contents, kinds: Sequence[str]) -> dict[str, Part]:
     """Return the parts of a snapshot; ``kinds`` are the value types of the globals."""
-    size = contents.size.to_bytes(SIZE_BYTES)
-    return {"memory": contents.pages, "size": size, "globals": _encoded_globals(contents.globals, kinds)}
+    buffer = _encoded_buffer(contents.buffer)
+    return {
+        "memory": contents.pages,
+        "size": contents.size.to_bytes(SIZE_BYTES),
+        "globals": _encoded_globals(contents.globals, kinds),
+        **({"buffer": buffer} if buffer else {}),
+    }
 
 
 def contents_of(parts: Mapping[str, Part], image: Image, memory_limit: int) -> Contents:
     """Return what parts hold, checked against the image they are for; SnapshotError if they do not fit."""
     kinds = [kind for _, kind in image.shape.mutable_globals()]
-    size, pages, encoded = _told(parts)
+    size, pages, encoded = _told({name: part for name, part in parts.items() if name != "buffer"})
     _check_size(size, image, memory_limit)
     if pages and (min(pages) < 0 or max(pages) >= size // PAGE):
         raise _unfit("a page lies outside of the memory")
     if not {PAGE}.issuperset(map(len, pages.values())) or ZERO in pages.values():
         raise _unfit("it holds a page of zeros, or of another size")
-    return Contents(size, pages, _decoded_globals(encoded, kinds))
+    buffer = _decoded_buffer(parts["buffer"]) if "buffer" in parts else (0, 0)
+    return Contents(size, pages, _decoded_globals(encoded, kinds), buffer)
 
 
 def live_root(contents: Contents, tree: bytes, kinds: Sequence[str]) -> bytes:
-    """Return the root over size, pages and globals; ``tree`` is the root of the pages."""
-    encoded = _encoded_globals(contents.globals, kinds)
+    """Return the root over size, pages, globals and buffer; ``tree`` is the root of the pages."""
+    encoded = _encoded_globals(contents.globals, kinds) + _encoded_buffer(contents.buffer)
     return sha256(_ROOT + contents.size.to_bytes(SIZE_BYTES) + tree + encoded).digest()
 
 
@@ -146,6 +155,18 @@ def _check_size(size: int, image: Image, memory_limit: int) -> None:
         most = min(most, limits.maximum * WASM_PAGE)
     if size % WASM_PAGE or not least <= size <= most:
         raise _unfit(f"a memory of {size} bytes, where the image and the definition allow {least} to {most}")
+
+
+def _encoded_buffer(buffer: tuple[int, int]) -> bytes:
+    return _BUFFER.pack(*buffer) if buffer[1] else b""
+
+
+def _decoded_buffer(content: Part) -> tuple[int, int]:
+    """Return address and size; whether they lie in the memory is checked whenever something is written there."""
+    address, size = _BUFFER.unpack(content) if isinstance(content, bytes) and len(content) == _BUFFER.size else (0, 0)
+    if not size:
+        raise _unfit("the buffer is no address and size of 8 bytes each, or empty")
+    return address, size
 
 
 def _encoded_globals(lanes: Sequence[int], kinds: Sequence[str]) -> bytes:

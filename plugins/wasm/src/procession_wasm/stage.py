@@ -37,7 +37,8 @@ class WasmStage:
     Writes: ``results/<output-prefix>/type`` = "ok" and ``output``, the numbers of the answer; for a call
         with texts ``priv.reply`` in place of ``output``; whatever imports do to the state.
     Verdicts: Ok; Fail with ``trap``, ``out-of-fuel``, ``stack-overflow``, ``memory-limit``, ``guest`` or ``refused``.
-    Snapshot: ``memory`` (non-zero pages of 4 KiB) and ``globals``; the root covers both and the size.
+    Snapshot: ``memory`` (non-zero pages of 4 KiB) and ``globals``; the root covers both, the size, and the
+        ``buffer`` of a guest that was given texts too large for its stack and cannot free.
     """
 
     live = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import attrs
 
@@ -33,8 +34,9 @@ class Stack:
 
 @attrs.frozen
 class Ways:
-    """Hold how texts get into a guest's memory: from its heap, where it gives and takes back, or on its stack."""
+    """Hold how texts get into a guest's memory by pointers of so many bits: from its heap, or on its stack."""
 
+    bits: int
     allocates: bool
     frees: bool
     stack: Stack | None
@@ -49,6 +51,7 @@ def ways_of(shape: Shape, pointer: str) -> Ways:
     has_stack = all(shape.function(name) == kind for name, kind in wanted.items())
     stack = Stack(save, allocate, restore, shape.function(STACK_FREE) == tells)
     return Ways(
+        bits=32 if pointer == "i32" else 64,
         allocates=shape.function(MALLOC) == gives,
         frees=shape.function(FREE) == takes,
         stack=stack if has_stack else None,
@@ -59,17 +62,20 @@ def call_with_texts(instance: Instance, call: Call, ways: Ways) -> bytes:
     """Call a function with texts as pointers and return the text it points to.
 
     They lie in memory from the guest's ``malloc`` and are freed after. A guest that cannot free takes
-    them on its stack, where half of what is left of it, or of the least that it is, is enough: it would lose
-    them at every call.
+    them on its stack, where half of what is left of it, or of the least that it is, is enough, and else in one
+    buffer from its ``malloc`` that is used again: it would lose them at every call.
     """
     texts = [_terminated(text) for text in call.texts]
-    if not (ways.allocates and ways.frees) and ways.stack is not None and _holds(instance, ways.stack, texts):
+    frees = ways.allocates and ways.frees
+    if not frees and ways.stack is not None and _holds(instance, ways.stack, texts):
         return _on_stack(instance, call, texts, ways.stack)
     if not ways.allocates:
         raise GuestError("refused", "the image exports neither malloc nor a stack that takes the parameters")
+    if not frees:
+        return _reply(instance, call, _in_buffer(instance, texts, ways.bits))
     addresses = _allocated(instance, MALLOC, texts)
     reply = _reply(instance, call, addresses)
-    for address in addresses if ways.frees else ():
+    for address in addresses:
         instance.call(FREE, address)
     return reply
 
@@ -86,16 +92,38 @@ def _holds(instance: Instance, stack: Stack, texts: Sequence[bytes]) -> bool:
     return bool(sum([len(text) + ALIGNMENT for text in texts]) <= left // 2)
 
 
+def _in_buffer(instance: Instance, texts: Sequence[bytes], bits: int) -> list[int | float]:
+    """Lay texts one after the other; the buffer at least doubles, so those it had before are no larger together."""
+    address, size = instance.buffer
+    ends = list(accumulate([len(text) + -len(text) % ALIGNMENT for text in texts]))
+    if ends[-1] > size:
+        size = max(ends[-1], 2 * size)
+        address = _given(instance, MALLOC, size) % (1 << bits)
+        instance.buffer = address, size
+    half = 1 << (bits - 1)
+    addresses: list[int | float] = []
+    assert instance.window is not None
+    for start, text in zip((0, *ends), texts, strict=False):
+        instance.window.write(address + start, text)
+        addresses.append((address + start + half) % (2 * half) - half)
+    return addresses
+
+
 def _allocated(instance: Instance, allocator: str, texts: Sequence[bytes]) -> list[int | float]:
     addresses: list[int | float] = []
     assert instance.window is not None
     for text in texts:
-        (address,) = instance.call(allocator, len(text))
-        if address == 0:
-            raise GuestError("memory-limit", f"the guest has no {len(text)} bytes left for its parameters")
+        address = _given(instance, allocator, len(text))
         instance.window.write(address, text)
         addresses.append(address)
     return addresses
+
+
+def _given(instance: Instance, allocator: str, size: int) -> int:
+    (address,) = instance.call(allocator, size)
+    if address == 0:
+        raise GuestError("memory-limit", f"the guest has no {size} bytes left for its parameters")
+    return int(address)
 
 
 def _reply(instance: Instance, call: Call, addresses: Sequence[int | float]) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from procession.errors import RequestError
 from procession.messages import Message, normalize_key
-from procession.paths import MAX_DEPTH, MAX_KEYS, MAX_PART, MAX_STEPS, MAX_TEXT, Path, Step, join, parse, unparse
+from procession.paths import KEPT, MAX_DEPTH, MAX_KEYS, MAX_PART, MAX_STEPS, MAX_TEXT, Path, Step, join, parse, unparse
 
 ID = "ISShJH1ij-hPPt9St5UFFr_8Ys3Kj5cyg7zrMGt7H9s"
 ADDRESS = "0xAbCdEf0123456789AbCdEf0123456789AbCdEf01"
@@ -341,6 +341,13 @@ def test_knows_where_each_part_began():
     assert [1, 8, 10] == [step.start for step in path.steps]
     assert [11, 13] == [step.start for step in path.steps[2].nested.steps]
     assert [29, 33] == [step.start for step in path.nested_params["k"].steps]
+
+
+def test_keeps_short_paths_as_they_were_read():
+    """A short path without keys is read once; a long one, and one with keys, each time."""
+    assert parse("/kept/a") is parse("/kept/a")
+    assert parse("/kept/a", {"k": 1}) is not parse("/kept/a", {"k": 1})
+    assert parse("/kept/" + "a" * KEPT) is not parse("/kept/" + "a" * KEPT)
 
 
 def test_applies_the_keys_of_a_message():

@@ -13,9 +13,10 @@ from procession.ids import to_id
 from procession.messages import EMPTY
 from procession.paths import parse
 from procession.requests import Answer, Request
-from procession.resolver import Call, Resolver
+from procession.resolver import KEPT_BYTES, Call, Resolver
 
 STATE = Message({"results": {"data": "x", "list": ["a", {"b": "c"}]}, "device": "test@1.0", "priv": "s3cret"})
+OTHER, ABSENT = to_id(bytes([1]) * 32), to_id(bytes([2]) * 32)
 PLAIN = Message({"a": {"b": {"c": 1}}, "list": ["A", "B"], "keys-of-mine": 1, "test-func": "stored"})
 
 
@@ -105,6 +106,25 @@ def test_a_cast_is_for_one_step() -> None:
     assert ("data", "list") == resolve("/~test@1.0/state/results~message@1.0/keys")
     assert "x" == resolve("/~test@1.0/state/~message@1.0/results/data")
     assert "not-found" == kind("/~test@1.0/state/~message@1.0/double&n+integer=3")
+
+
+def test_small_messages_of_ids_are_kept() -> None:
+    """A small message is loaded once, a large one each time, and one that is not there is asked for again."""
+    asked: list[str] = []
+
+    def load(name: str) -> Message | None:
+        asked.append(name)
+        return messages.get(name)
+
+    messages = {ID: PLAIN, OTHER: Message({"a": "x" * KEPT_BYTES})}
+    resolver = Resolver({"message@1.0": MESSAGE_KEYS, "process@1.0": {}}, load)
+    for name in (ID, OTHER):
+        for _ in range(2):
+            assert messages[name] == resolver.resolve(parse(f"/{name}"), Call(None))
+    for _ in range(2):
+        with pytest.raises(RequestError, match="nothing here"):
+            resolver.resolve(parse(f"/{ABSENT}"), Call(None))
+    assert [ID, OTHER, OTHER, ABSENT, ABSENT] == asked
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,5 @@ def test_an_assignment_shows_itself_as_the_field_does() -> None:
         "body": {"data": "x", "n": 0},
     }
     assert expected == shown.plain()
+    assert list(Message(expected)) == list(shown), "its keys are in canonical order as they stand"
+    assert Message(expected) == shown

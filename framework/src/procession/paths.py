@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ MAX_PART = 512  # bytes of one part, percent-decoded
 MAX_STEPS = 64
 MAX_KEYS = 256  # inline and query keys of one path; those of the message are bounded with it
 MAX_DEPTH = 8  # paths in paths
+KEPT = 256  # characters of a path that is kept as it was read, and how many are
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _QUERY_PAIR = re.compile(r"[^&]+")
@@ -82,6 +84,8 @@ def parse(text: str, keys: Mapping[str, object] | None = None) -> Path:
     >>> [(step.name, step.params.plain()) for step in path.steps]
     [('a', {}), ('b', {'full': 'yes', 'slot': 3})]
     """
+    if not keys and len(text) <= KEPT:
+        return _bare(text)
     given = [_given_row(key, value) for key, value in (keys or {}).items() if not is_private(normalize_key(key))]
     return _path(Text.given(text), 0, given)
 
@@ -124,6 +128,11 @@ def join(*parts: str | int) -> str:
 _Row: TypeAlias = "tuple[Text, object]"  # a key, decoded and without its type, and a value or a Path
 _Rows: TypeAlias = "dict[str, object]"
 _Params: TypeAlias = "tuple[Message, dict[str, Path]]"
+
+
+@lru_cache(KEPT)  # the same few are asked again and again
+def _bare(text: str) -> Path:
+    return _path(Text.given(text), 0)
 
 
 def _path(text: Text, depth: int, given: Iterable[_Row] = ()) -> Path:

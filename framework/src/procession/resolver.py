@@ -6,6 +6,7 @@ Rules
   what is in neither is not found. Nothing is reachable because it happens to be a function.
 * The device is the step's cast (``~device@version``), else the base's ``device`` if installed, else message@1.0.
 * Private keys are never found.
+* The message of an id never changes; the small ones that were asked for are kept.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import attrs
 from procession.errors import RequestError
 from procession.ids import is_id
 from procession.machine import DEVICE
-from procession.messages import EMPTY, Message, is_private, value_below
+from procession.messages import EMPTY, Message, encode, is_private, value_below
 from procession.paths import Path, Step
 from procession.requests import Advance, Answer, Cast, Keys, Request
 
 MESSAGE_DEVICE = "message@1.0"
+KEPT = 256  # messages
+KEPT_BYTES = 16 << 10  # of one
 _ABSENT = object()
 
 
@@ -52,6 +55,7 @@ class Resolver:
     def __init__(self, keys: Mapping[str, Keys], load: Callable[[str], Message | None]) -> None:
         self._keys = keys
         self._load = load
+        self._kept: dict[str, Message] = {}
 
     def resolve(self, path: Path, call: Call) -> Any:
         """Return the value at a path. RequestError says which part is not found."""
@@ -66,11 +70,18 @@ class Resolver:
         if first is None or not is_id(first.name):
             params = self._with_nested(path.params, path.nested_params, call)
             return _Place(call.body.set(params) if call.method == "POST" else params), path.steps
-        message = self._load(first.name)
-        if message is None:
-            text = f"nothing here has the id {first.name}"
-            raise RequestError(text, where=_where(first), kind="unknown-process", facts={"process": first.name})
+        message = self._kept.get(first.name) or self._loaded(first)
         return _Place(message, first.name, first.device or DEVICE), path.steps[1:]
+
+    def _loaded(self, step: Step) -> Message:
+        message = self._load(step.name)
+        if message is None:
+            text = f"nothing here has the id {step.name}"
+            raise RequestError(text, where=_where(step), kind="unknown-process", facts={"process": step.name})
+        if len(encode(message)) <= KEPT_BYTES:
+            self._kept = self._kept if len(self._kept) < KEPT else {}
+            self._kept[step.name] = message
+        return message
 
     def _step(self, place: _Place, steps: tuple[Step, ...], call: Call) -> tuple[_Place, int]:
         step = steps[0]
@@ -117,13 +128,8 @@ class Resolver:
 
     def _named(self, device: str, step: Step) -> Keys:
         if device not in self._keys:
-            known = ", ".join(sorted(self._keys))
-            raise RequestError(
-                f"no device {device!r} answers requests",
-                where=_where(step),
-                remedy=f"known are {known}",
-                kind="unknown-device",
-            )
+            text, remedy = f"no device {device!r} answers requests", f"known are {', '.join(sorted(self._keys))}"
+            raise RequestError(text, where=_where(step), remedy=remedy, kind="unknown-device")
         return self._keys[device]
 
     def _table(self, place: _Place, step: Step) -> Keys:

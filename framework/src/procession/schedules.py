@@ -86,23 +86,12 @@ class Assignment:
 
     def as_message(self) -> Message:
         """Return the assignment as the field shows it, the message under ``body``."""
-        return Message(
-            {
-                "type": "Assignment",
-                "data-protocol": "ao",
-                "variant": "ao.N.1",
-                "process": self.process,
-                "epoch": "0",
-                "slot": self.slot,
-                "timestamp": self.timestamp,
-                "block-height": self.block_height,
-                "path": self.path,
-                "message-id": self.message_id,
-                "hash-chain": to_id(self.chain),
-                "provenance": self.provenance,
-                "body": self.message,
-            }
-        )
+        # Values, and keys in canonical order, so that nothing is looked at again.
+        row = {"body": self.message, "path": self.path, "slot": self.slot, "type": "Assignment", "epoch": "0"}
+        row |= {"process": self.process, "variant": "ao.N.1", "timestamp": self.timestamp}
+        row |= {"hash-chain": to_id(self.chain), "message-id": self.message_id, "provenance": self.provenance}
+        row |= {"block-height": self.block_height, "data-protocol": "ao"}
+        return Message.of_rows(row, clean=self.message.clean)
 
 
 def next_assignment(process: str, head: Head | None, submission: Submission, tick: Tick) -> Assignment:

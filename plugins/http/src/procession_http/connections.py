@@ -29,6 +29,7 @@ from procession_http.settings import HttpSettings
 
 LINGER = 1.0  # seconds in which a refused peer may go on sending to nobody
 VERSIONS = ("1.0", "1.1")
+WHOLE = "procession.whole"  # in the scope of a request that was read to its end
 TAKEN = 1 << 16  # bytes that a peer must take of what it asked for to be alive
 
 Headless = Callable[[ProcessionError], bytes]  # the bytes of a refusal
@@ -143,6 +144,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request."""
         self._moved, self._in_head = True, True
+        self.scope[WHOLE] = True  # type: ignore[literal-required] # a key of ours
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

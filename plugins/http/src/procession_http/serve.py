@@ -16,24 +16,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
+from typing import Any, TypeAlias
 
-import attrs
 import uvicorn
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message as Frame
-from starlette.types import Receive, Scope, Send
 
 from procession.errors import ComputeError, ConfigError, ProcessionError, RequestError
+from procession.hands import Hands
 from procession.kernel import Kernel
 from procession.settings import seconds
-from procession_http.connections import LINGER, Connection, Patience
+from procession_http.connections import LINGER, WHOLE, Connection, Patience
 from procession_http.settings import HttpSettings
 from procession_http.wire import Asked, Reply, answer, headless, refusal
 
@@ -45,6 +41,12 @@ SETTLING = (
 OWN_THREADS = 2
 OWN_REQUESTS = 16
 OWN = re.compile(r"/~meta@1\.0/(info|health|workers|retry)(\?[\w=&-]*)?\Z")  # what computes nothing
+
+
+Scope: TypeAlias = Mapping[str, Any]  # these as ASGI has them
+Frame: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Frame]]
+Send: TypeAlias = Callable[[Frame], Awaitable[None]]
 
 
 def listen(settings: HttpSettings) -> socket.socket:
@@ -142,47 +144,55 @@ class Node:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         upload = _Upload(receive)
-        request = Request(scope, upload)
-        body = bytearray()
         try:
-            reply = await self._reply(request, body)
-        except ClientDisconnect:
+            reply = await self._reply(scope, upload)
+        except _GoneError:
             return
         except ProcessionError as error:
-            reply = refusal(error, _asked(request, b""))
+            reply = refusal(error, _asked(scope, b""))
         except asyncio.CancelledError:
-            reply = refusal(_stopping(), _asked(request, b""))
+            reply = refusal(_stopping(), _asked(scope, b""))
         finally:
-            self._held -= len(body)
-        await _send(reply, send, None if _is_whole(request, upload) else upload)
+            self._held -= upload.size
+        await _send(reply, send, None if upload.ended or not _has_body(scope) else upload)
 
-    async def _reply(self, request: Request, body: bytearray) -> Reply:
-        asked = _asked(request, b"")
-        room = self._own_room if OWN.match(asked.target) else self._room
+    async def _reply(self, scope: Scope, upload: _Upload) -> Reply:
+        room = self._own_room if OWN.match(_target(scope)) else self._room
         room.refuse_when_full()
-        await self._receive(request, body)
-        asked = attrs.evolve(asked, body=bytes(body))
+        self._check_declared(scope)
+        if WHOLE in scope:
+            await self._receive(upload)
+        else:
+            await self._receive_in_time(upload)
+        asked = _asked(scope, upload.body)
         return await room.run(partial(answer, self._kernel, asked, signed=self._settings.require_signed))
 
-    async def _receive(self, request: Request, body: bytearray) -> None:
-        """Receive a body within its size and time."""
-        self._check_declared(request.headers)
+    async def _receive_in_time(self, upload: _Upload) -> None:
         try:
             async with asyncio.timeout(self._body_seconds):
-                async for chunk in request.stream():
-                    self._check_size(len(body) + len(chunk))
-                    self._check_held(len(chunk))
-                    self._held += len(chunk)
-                    body += chunk
+                await self._receive(upload)
         except TimeoutError:
             what = f"no whole body came within {self._body_seconds:g} seconds"
             raise RequestError(what, where="body", remedy="send it at once", kind="slow") from None
 
-    def _check_declared(self, headers: Headers) -> None:
-        length, coding = headers.get("content-length", ""), headers.get("transfer-encoding", "chunked")
+    async def _receive(self, upload: _Upload) -> None:
+        """Receive a body within its size."""
+        while not upload.ended:
+            frame = await upload.next()
+            if frame["type"] != "http.request":
+                raise _GoneError
+            part = frame.get("body", b"")
+            self._check_size(upload.size + len(part))
+            self._check_held(len(part))
+            self._held += len(part)
+            upload.keep(part)
+
+    def _check_declared(self, scope: Scope) -> None:
+        coding = _header(scope, b"transfer-encoding", "chunked")
         if coding.strip().lower() != "chunked":
             place = "transfer-encoding"
             raise RequestError(f"{coding!r:.40}", where=place, remedy="send it chunked and no more", kind="http")
+        length = _header(scope, b"content-length")
         self._check_size(int(length) if length.isdecimal() else 0)
 
     def _check_size(self, size: int) -> None:
@@ -200,11 +210,13 @@ class Room:
     """Run calls in threads, at most so many at once, and so many that run or wait for a thread."""
 
     def __init__(self, threads: int, requests: int, limit: float) -> None:
-        self._threads = ThreadPoolExecutor(threads, "procession-http")
+        self._hands = Hands("procession-http")
         self._turns = asyncio.Semaphore(threads)
         self._requests = requests
         self._limit = limit  # seconds for one, with the wait for a thread
-        self._running: set[Future[Reply]] = set()
+        self._quiet = threading.Condition()
+        self._running: set[asyncio.Future[Reply]] = set()
+        self._closed = False
         self._inside = 0
 
     def refuse_when_full(self) -> None:
@@ -217,45 +229,93 @@ class Room:
         self.refuse_when_full()
         self._inside += 1
         try:
-            return await self._ran(call)
+            deadline = time.monotonic() + self._limit
+            await self._turn()
+            try:
+                return await self._begun(call, deadline)
+            finally:
+                self._turns.release()
         finally:
             self._inside -= 1
 
     def close(self) -> None:
         """Give up what has not begun, and wait a moment for what has."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        wait(self._running, SETTLING)
+        self._closed = True
+        self._hands.close()
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._running, SETTLING)
 
-    async def _ran(self, call: Callable[..., Reply]) -> Reply:
-        deadline = time.monotonic() + self._limit
+    async def _turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()  # at once
+            return
         try:
             async with asyncio.timeout(self._limit):
                 await self._turns.acquire()
         except TimeoutError:
             what = f"no thread came free within {self._limit:g} seconds"
             raise ComputeError(what, where="node", remedy="ask again", kind="deadline") from None
-        try:
-            running = self._threads.submit(call, timeout=max(0.0, deadline - time.monotonic()))
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
-            return await asyncio.wrap_future(running)
-        finally:
-            self._turns.release()
+
+    def _begun(self, call: Callable[..., Reply], deadline: float) -> asyncio.Future[Reply]:
+        """Return the reply to come of a call that a thread takes."""
+        told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._running.add(told)
+        self._hands.give(partial(self._work, call, deadline, told), partial(self._tell, told, None))
+        return told
+
+    def _work(self, call: Callable[..., Reply], deadline: float, told: asyncio.Future[Reply]) -> None:
+        if self._closed:
+            raise _stopping()
+        self._tell(told, call(timeout=max(0.0, deadline - time.monotonic())), None)
+
+    def _tell(self, told: asyncio.Future[Reply], reply: Reply | None, error: BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            told.get_loop().call_soon_threadsafe(_settle, told, reply, error)
+        with self._quiet:
+            self._running.discard(told)
+            self._quiet.notify_all()
 
 
-def _asked(request: Request, body: bytes) -> Asked:
-    scope, headers = request.scope, request.headers
-    query: bytes = scope["query_string"]
-    raw: bytes = scope["raw_path"]
+def _settle(told: asyncio.Future[Reply], reply: Reply | None, error: BaseException | None) -> None:
+    if told.done():  # given up at the end
+        return
+    if reply is not None:
+        told.set_result(reply)
+    elif error is not None:
+        told.set_exception(error)
+
+
+def _target(scope: Scope) -> str:
+    raw, query = scope["raw_path"], scope["query_string"]
+    target: bytes = raw + b"?" + query if query else raw
+    return target.decode("ascii")
+
+
+def _header(scope: Scope, name: bytes, default: str = "") -> str:
+    """Return the first header of a name."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), default)
+
+
+def _has_body(scope: Scope) -> bool:
+    return _header(scope, b"content-length", "0") != "0" or bool(_header(scope, b"transfer-encoding"))
+
+
+def _asked(scope: Scope, body: bytes) -> Asked:
+    headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
+    first = dict(reversed(headers))
     return Asked(
-        method=request.method,
-        target=(raw + b"?" + query if query else raw).decode("ascii"),
-        content_type=headers.get("content-type", ""),
-        content_encoding=headers.get("content-encoding", ""),
-        idempotency_keys=tuple(headers.getlist("idempotency-key")),
+        method=scope["method"],
+        target=_target(scope),
+        content_type=first.get("content-type", ""),
+        content_encoding=first.get("content-encoding", ""),
+        idempotency_keys=tuple([value for name, value in headers if name == "idempotency-key"]),
         body=body,
-        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw),
+        headers=headers,
     )
+
+
+class _GoneError(Exception):
+    """Say that a peer left before its request was whole."""
 
 
 class _Upload:
@@ -263,25 +323,32 @@ class _Upload:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._parts: list[bytes] = []
+        self.size = 0  # bytes that are kept
         self.ended = False
 
-    async def __call__(self) -> Frame:
+    @property
+    def body(self) -> bytes:
+        """Return what was kept."""
+        return b"".join(self._parts)
+
+    async def next(self) -> Frame:
         """Receive the next part."""
         frame = await self._receive()
         self.ended = frame["type"] != "http.request" or not frame.get("more_body", False)
         return frame
+
+    def keep(self, part: bytes) -> None:
+        """Keep a part."""
+        self._parts.append(part)
+        self.size += len(part)
 
     async def throw_away(self) -> None:
         """Read on for a moment and keep nothing, so that a peer that is still sending finds its reply."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 while not self.ended:
-                    await self()
-
-
-def _is_whole(request: Request, upload: _Upload) -> bool:
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    return upload.ended or not has_body
+                    await self.next()
 
 
 async def _send(reply: Reply, send: Send, unread: _Upload | None) -> None:

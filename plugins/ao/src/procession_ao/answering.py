@@ -138,10 +138,12 @@ def _check(asked: Asked, steps: tuple[Step, ...], *, signed: bool) -> None:
 
 def _refuse_strange_keys(message: Message) -> None:
     """Refuse keys that some reader could take for another place, or that nobody can read."""
-    for key, value in message.items():
-        if key in (".", "..") or _UNREADABLE.search(key):
-            raise _refused(f"{key[:40]!r} is no key", "message", "name it by words")
-        if isinstance(value, Message):
+    rows = message.items()
+    if "." in message or ".." in message or _UNREADABLE.search("".join(message)):
+        strange = next(key for key, _ in rows if key in (".", "..") or _UNREADABLE.search(key))
+        raise _refused(f"{strange[:40]!r} is no key", "message", "name it by words")
+    for _, value in rows:
+        if type(value) is Message:
             _refuse_strange_keys(value)
 
 

@@ -84,13 +84,11 @@ class Asked:
 
     def option(self, key: str) -> Any:
         """Return what the path, the query or the message says under a key."""
-        last = self.path.steps[-1].params if self.path.steps else self.path.params
-        return last.get(key, self.path.params.get(key, self.message.get(key)))
+        return _option(key, self.path, self.message)
 
 
-def is_ours(sent: Sent) -> bool:
-    """Tell whether a request is one of AO's."""
-    headers = joined(sent.headers)
+def is_ours(sent: Sent, headers: Mapping[str, str]) -> bool:
+    """Tell whether a request is one of AO's; ``headers`` are its own as ``joined`` has them."""
     if sent.method not in METHODS:
         return False
     if _HEADERS & headers.keys() or _MARKS.search(sent.target):
@@ -103,18 +101,16 @@ def is_ours(sent: Sent) -> bool:
     return is_body or (sent.target != "/" and "sec-fetch-mode" in headers and headers.get("accept", "*/*") == "*/*")
 
 
-def read(sent: Sent, codec: HttpCodec) -> Asked:
+def read(sent: Sent, headers: Mapping[str, str], codec: HttpCodec) -> Asked:
     """Return what a request says. RequestError where it is broken, or not what its signer signed."""
-    headers = joined(sent.headers)
     method = METHODS[sent.method]
     message = _message(sent, headers, codec)
     is_item = "application/ans104" in headers.get("content-type", "") or "codec-device" in headers
     bare = parse(sent.target, _keys(message, headers) if method == "GET" else None)
     path, told = _unserialized(bare)
-    asked = Asked(method, path, message, HTTP, signing=not is_item)
-    wanted = (asked.option(key) or headers.get(key) for key in OPTIONS)
+    wanted = (_option(key, path, message) or headers.get(key) for key in OPTIONS)
     style = told or next((_STYLES[name] for name in map(_first, wanted) if name in _STYLES), HTTP)
-    return attrs.evolve(asked, style=style, signing=asked.signing and style == HTTP)
+    return Asked(method, path, message, style, signing=style == HTTP and not is_item)
 
 
 def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -137,6 +133,11 @@ def _message(sent: Sent, headers: Mapping[str, str], codec: HttpCodec) -> Messag
     if not isinstance(value, Message):
         raise RequestError("the body is no message", where="body", remedy="send a JSON object", kind="message")
     return codec.adopt(value)
+
+
+def _option(key: str, path: Path, message: Message) -> Any:
+    last = path.steps[-1].params if path.steps else path.params
+    return last.get(key, path.params.get(key, message.get(key)))
 
 
 def _keys(message: Message, headers: Mapping[str, str]) -> Mapping[str, object]:

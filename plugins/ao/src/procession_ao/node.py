@@ -94,9 +94,10 @@ class Node:
     def answer(self, sent: asking.Sent, *, timeout: float, signed: bool) -> Reply | None:
         """Answer a request: status, headers, body; None where it is none of AO's."""
         told = self._units.answer(sent, timeout=timeout) if self.settings.legacy else None
-        if told is not None or not asking.is_ours(sent):
+        headers = asking.joined(sent.headers)
+        if told is not None or not asking.is_ours(sent, headers):
             return told
-        asked = asking.read(sent, self._codec)
+        asked = asking.read(sent, headers, self._codec)
         return self._replies.write(asked, self.answers.answer(asked, timeout=timeout, signed=signed))
 
     def adopt(self, message: Message) -> Message:

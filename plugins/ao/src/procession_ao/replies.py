@@ -18,7 +18,7 @@ from procession.ids import is_id
 from procession.messages import Message, encode
 from procession_ao.answering import DOCUMENT, RESULTS, Answered
 from procession_ao.asking import HTTP, Asked, HttpCodec
-from procession_ao.results import dumped, plain, raw_of, with_raw
+from procession_ao.results import dumped, raw_of, with_raw
 
 Reply = tuple[int, list[tuple[str, str]], bytes]
 JSON_TYPE: Final = ("content-type", "application/json")
@@ -45,7 +45,7 @@ class Replies:
         except RequestError as error:
             if error.kind != "codec":
                 raise
-            return 200, [JSON_TYPE, *extra], dumped(plain(value)).encode("utf-8", "replace")
+            return 200, [JSON_TYPE, *extra], dumped(value).encode("utf-8", "replace")
         known = {name for name, _ in headers}
         return 200, [*headers, *(row for row in extra if row[0] not in known)], body
 
@@ -71,12 +71,12 @@ def _document(answered: Answered) -> Any:
     if answered.kind == RESULTS or (isinstance(value, Message) and isinstance(value.get("raw"), Message)):
         return with_raw(value)
     if not isinstance(value, Message):
-        return plain(value) if isinstance(value, tuple) else {"body": plain(value)}
-    rows = plain(value)
+        return value if isinstance(value, tuple) else {"body": value}
     results = value.get("results")
-    if isinstance(results, Message) and isinstance(results.get("raw"), Message):
-        rows["results"]["json"] = {"body": dumped(raw_of(results)), "content-type": "application/json"}
-    return rows
+    if not isinstance(results, Message) or not isinstance(results.get("raw"), Message):
+        return value
+    told = {"body": dumped(raw_of(results)), "content-type": "application/json"}
+    return {**value, "results": {**results, "json": told}}
 
 
 def _place(value: Any) -> list[tuple[str, str]]:

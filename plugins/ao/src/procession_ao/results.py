@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from typing import Any, Final
 
 from procession.commitments import original_tags
@@ -75,7 +76,7 @@ def header_case(key: str) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it."""
-    if isinstance(value, Message):
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
@@ -93,12 +94,15 @@ def text_of(value: Any) -> str:
             return urlsafe_b64encode(value).rstrip(b"=").decode()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else dumped(plain(value))
+    return value if isinstance(value, str) else dumped(value)
 
 
 def dumped(value: Any) -> str:
-    """Return plain values as JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Return a value as JSON."""
+    try:
+        return _JSON.encode(value)
+    except ValueError:  # a float that JSON cannot say
+        return _JSON.encode(plain(value))
 
 
 def _restored(raw: Message) -> dict[str, Any]:
@@ -127,3 +131,13 @@ def _output(data: Any) -> dict[str, Any]:
 
 def _is_scalar(value: Any) -> bool:
     return value is not None and not isinstance(value, tuple | Message)
+
+
+def _shown(value: Any) -> Any:
+    """Return what JSON knows of a value that it does not know, one level of it."""
+    return dict(value.items()) if isinstance(value, Message) else plain(value)
+
+
+_JSON: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False, default=_shown
+)

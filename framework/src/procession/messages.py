@@ -77,21 +77,23 @@ class Message(Node, Mapping[str, Any]):
     10
     """
 
-    __slots__ = ("_private", "_read", "_rows")
+    __slots__ = ("_below", "_private", "_read", "_rows")
 
     def __init__(self, rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
         public, self._private = frozen_rows(rows)
         self._read: Callable[[bytes], Table] | None = None
         self._rows: Table | None = table_of(public)
-        self.clean = not self._private and tries.are_clean(public.values())
+        self._below = tries.are_clean(public.values())
+        self.clean = self._below and not self._private
 
     @classmethod
     def of_rows(cls, rows: Table | None, private: Rows | None = None, *, clean: bool = False) -> Message:
-        """Return a message of rows that are frozen and in canonical order already."""
+        """Return a message of rows that are frozen and in canonical order already; ``clean`` holds nothing private."""
         message = cls.__new__(cls)
         message._encoded = message._digest = message._read = message.saved_in = None
-        message.clean = clean
+        message._below = clean
+        message.clean = clean and not private
         message._private = private or {}
         message._rows = rows
         return message
@@ -194,21 +196,22 @@ class Message(Node, Mapping[str, Any]):
         present = {normalize_key(key): REMOVED for key in keys if key in self}
         return self.with_rows(present) if present else self
 
-    def with_rows(self, rows: Rows) -> Message:
-        """Return this message with rows whose keys and values are in their form already; REMOVED takes one out."""
-        clean = self.clean and tries.are_clean(rows.values())
-        return Message.of_rows(tries.replaced(self._rows or self.table, rows), self._private, clean=clean)
+    def with_rows(self, rows: Rows, private: Rows | None = None) -> Message:
+        """Return this message with rows in their form already, REMOVED taking one out, and with other private rows."""
+        clean = self._below and tries.are_clean(rows.values())
+        kept = self._private if private is None else private
+        return Message.of_rows(tries.replaced(self._rows or self.table, rows), kept, clean=clean)
 
     def public(self) -> Message:
         """Return this message without its private rows, nor any below; what was clean once is not looked at again."""
         if self.clean:
             return self
         table = self.table
-        rows = tries.cleaned(table, _public)
+        rows = table if self._below else tries.cleaned(table, _public)
         message = self if rows is table and not self._private else Message.of_rows(rows)
         if rows is table:
             message._encoded, message._digest, message.saved_in = self._encoded, self._digest, self.saved_in
-        message.clean = True
+        message._below = message.clean = True
         return message
 
     def with_private(self, key: str, value: object) -> Message:
@@ -216,7 +219,7 @@ class Message(Node, Mapping[str, Any]):
         name = normalize_key(key)
         if not is_private(name):
             raise not_a_value(f"{name!r} is no private key; those begin with 'priv' or 'private'")
-        copy = Message.of_rows(self.table, {**self._private, name: value})
+        copy = Message.of_rows(self.table, {**self._private, name: value}, clean=self._below)
         copy._encoded, copy._digest, copy.saved_in = self._encoded, self._digest, self.saved_in
         return copy
 
@@ -325,7 +328,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
         _too_deep()
     if kind is dict or (kind is not list and isinstance(value, Mapping)):
         public, private = frozen_rows(value, depth + 1)
-        clean = not private and len(public) <= FLAT_LIMIT and tries.are_clean(public.values())
+        clean = len(public) <= FLAT_LIMIT and tries.are_clean(public.values())
         return Message.of_rows(table_of(public), private, clean=clean)
     if isinstance(value, list | tuple):
         return tuple([freeze(item, depth + 1) for item in value])

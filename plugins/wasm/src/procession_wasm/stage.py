@@ -136,9 +136,7 @@ class WasmStage:
             answer = self._made(instance, call, state, assignment)
             if self._booted_in != assignment.slot:
                 self._trail.add(Step(call, assignment, answer, self._options.fuel - instance.fuel))
-            rows = {} if call.texts else {"output": answer}
-            answered = self._answered(instance, rows)
-            return Ok(answered.with_private(REPLY, answer) if call.texts else answered)
+            return Ok(self._answered(_after_call(instance.state), call, answer))
         except BaseException:
             self.rollback(assignment.slot)  # whatever stopped it, half a slot stays in no memory
             raise
@@ -163,11 +161,16 @@ class WasmStage:
         finally:
             instance.leave()
 
-    def _answered(self, instance: Instance, rows: Mapping[str, object]) -> Message:
-        state = _after_call(instance.state).with_private(CALL, None)
-        if not rows and not state.get("results", EMPTY):
-            return state.with_rows({"results": self._well})
-        return state.set(_below(("results", *self._place), {"type": "ok", **rows}))
+    def _answered(self, state: Message, call: Call, answer: Answer) -> Message:
+        private = {key: value for key, value in state.private.items() if key != CALL}
+        rows: dict[str, object] = {"type": "ok"}
+        if call.texts:
+            private[REPLY] = answer
+        else:
+            rows["output"] = answer
+        if call.texts and not state.get("results"):
+            return state.with_rows({"results": self._well}, private)
+        return state.set(_below(("results", *self._place), rows)).with_rows({}, private)
 
     def _standing(self) -> Instance:
         """Return the instance at the end of the trail, where the guest stands."""

@@ -29,25 +29,22 @@ _quoted = json.encoder.encode_basestring  # of a text, as the encoder above writ
 
 def message_json(assignment: Assignment, definition: Message, module: str) -> str:
     """Return the first argument of ``handle``: the message of an assignment."""
-    message = assignment.message
-    signed = commitments.signed(message) if commitments.KEY in message else {}
+    message, process = assignment.message, assignment.process
     is_definition = assignment.slot == 0
-    fields = {
-        "Id": _quoted(assignment.process if is_definition else assignment.message_id),
-        "Target": _quoted(assignment.process if is_definition else _text(message.get("target", assignment.process))),
-        "Owner": _quoted(_owner(signed)),
-        "From": _quoted(_sender(message, signed, definition)),
-        "Module": _quoted(module),
-        "Block-Height": str(assignment.block_height),
-        "Timestamp": str(assignment.timestamp),
-        "Tags": _list(_pairs(message, process=is_definition)),
-        "Data": _quoted(_data(message.get("data", ""))),
-    }
-    for name, value in (("Anchor", message.get("anchor")), ("Signature", _signature(signed))):
-        if value is not None:
-            fields[name] = _quoted(_text(value))
-    fields["Cron"] = "false"
-    return "{" + ",".join([f'"{name}":{text}' for name, text in fields.items()]) + "}"
+    signed = commitments.signed(message) if commitments.KEY in message else {}
+    owner = _owner(signed)
+    anchor, signature = message.get("anchor"), _signature(signed) if signed else None
+    rest = "" if anchor is None else f',"Anchor":{_quoted(_text(anchor))}'
+    if signature is not None:
+        rest += f',"Signature":{_quoted(_text(signature))}'
+    return (
+        f'{{"Id":{_quoted(process if is_definition else assignment.message_id)}'
+        f',"Target":{_quoted(process if is_definition else _text(message.get("target", process)))}'
+        f',"Owner":{_quoted(owner)},"From":{_quoted(_sender(message, signed, definition) or owner)}'
+        f',"Module":{_quoted(module)},"Block-Height":{assignment.block_height},"Timestamp":{assignment.timestamp}'
+        f',"Tags":{_list(_pairs(message, process=is_definition))},"Data":{_quoted(_data(message.get("data", "")))}'
+        f'{rest},"Cron":false}}'
+    )
 
 
 def process_json(process: str, definition: Message, module: str) -> str:
@@ -71,7 +68,8 @@ def sender_of(message: Message, definition: Message) -> str:
     A process is believed of a signer among the definition's ``authority``, and of an operator who
     vouched for the whole message; of anybody else ``from-process`` is data like another key.
     """
-    return _sender(message, commitments.signed(message), definition)
+    signed = commitments.signed(message)
+    return _sender(message, signed, definition) or _owner(signed)
 
 
 def tags_of(message: Message, *, process: bool = False) -> list[dict[str, str]]:
@@ -87,7 +85,7 @@ def header_case(key: str) -> str:
     """
     if is_id(key):
         return key
-    return "-".join(part[:1].upper() + part[1:] for part in key.split("-"))
+    return "-".join([part[:1].upper() + part[1:] for part in key.split("-")])
 
 
 def _pairs(message: Message, *, process: bool) -> list[tuple[str, str]]:
@@ -111,9 +109,9 @@ def _owner(signed: Mapping[str, Message]) -> str:
 
 
 def _sender(message: Message, signed: Mapping[str, Message], definition: Message) -> str:
-    process = message.get("from-process")
-    believed = isinstance(process, str) and is_id(process) and _is_vouched(signed, definition)
-    return str(process) if believed else _owner(signed)
+    """Return the process that is believed to have sent a message, or an empty text."""
+    process = message.get("from-process") if signed else None
+    return process if isinstance(process, str) and is_id(process) and _is_vouched(signed, definition) else ""
 
 
 def _is_vouched(signed: Mapping[str, Message], definition: Message) -> bool:
@@ -126,7 +124,7 @@ def _is_vouched(signed: Mapping[str, Message], definition: Message) -> bool:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
+    if type(value) is str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import attrs
@@ -26,6 +26,7 @@ MAX_ERROR = 4096  # characters of a guest's error text in a failure
 
 _DIGITS = MAX_BITS // 3
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)  # a string without its end is one
+_NONE = {"outbox": EMPTY, "patches": EMPTY}
 _TAKEN = frozenset({"commitments", "tags", "from-process", "from-image"})
 
 
@@ -46,15 +47,14 @@ def results_of(reply: bytes, sender: Sender, results: Message = EMPTY) -> Messag
     response = _response(_parsed(reply))
     named = {key.lower(): value for key, value in response.items()}  # of several that are the same, the last
     error = named.get("error")
-    rows: dict[str, Any] = {"raw": response, "outbox": EMPTY, "patches": EMPTY}
-    if error not in (None, "", False):
-        rows["data"] = error
-    else:
-        rows["data"] = _data(named.get("output"))
-        rows["outbox"] = _numbered([_entry(row, sender) for row in _rows(named.get("messages"), "messages")])
-        rows["patches"] = _numbered([_tags(row) for row in _rows(named.get("patches"), "patches")])
+    failed = error not in (None, "", False)
+    rows = {"raw": response, "data": error if failed else _data(named.get("output"))}
+    if messages := () if failed else _rows(named.get("messages"), "messages"):
+        rows["outbox"] = _numbered([_entry(row, sender) for row in messages])
+    if patches := () if failed else _rows(named.get("patches"), "patches"):
+        rows["patches"] = _numbered([_tags(row) for row in patches])
     try:
-        return results.with_rows({key: freeze(value, 1) for key, value in rows.items()})
+        return results.with_rows({**_NONE, **{key: freeze(value, 1) for key, value in rows.items()}})
     except RequestError as refusal:
         raise ReplyError(f"the reply is no message: {refusal.what}") from None
 
@@ -165,5 +165,5 @@ def _keys(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in named.items() if not is_private(key)}
 
 
-def _numbered(rows: Iterable[dict[str, Any]]) -> Mapping[str, dict[str, Any]]:
-    return {str(number): row for number, row in enumerate(rows, 1)} or EMPTY
+def _numbered(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {str(number): row for number, row in enumerate(rows, 1)}

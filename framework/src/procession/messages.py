@@ -346,11 +346,11 @@ def frozen_rows(rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]], depth: int 
     public: Rows = {}
     private: Rows = {}
     for key, value in rows.items() if type(rows) is dict or isinstance(rows, Mapping) else rows:
-        name = normalize_key(key)
-        if is_private(name):
+        name = key.lower() if type(key) is str and len(key) < 42 and key.isascii() else normalize_key(key)
+        if name.startswith("priv") and is_private(name):
             private[name] = value
         else:
-            public[name] = freeze(value, depth)
+            public[name] = value if type(value) is str and value.isascii() else freeze(value, depth)
     return public, private
 
 

@@ -135,9 +135,9 @@ Child = Leaf | Branch | Stub | None
 Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 
-def in_order(rows: Iterable[tuple[str, Any]]) -> Rows:
+def in_order(rows: Rows | Iterable[tuple[str, Any]]) -> Rows:
     """Return rows in canonical order, that of RFC 8949: by the length of the key in bytes, then by its bytes."""
-    found = dict(rows)
+    found = rows if type(rows) is dict else dict(rows)
     keys = sorted(found)
     keys.sort(key=len if "".join(keys).isascii() else lambda key: len(key.encode()))
     return {key: found[key] for key in keys}
@@ -156,7 +156,7 @@ def nodes_in(values: Iterable[Any]) -> list[Node]:
 
 def table_of(rows: Rows) -> Table:
     """Return rows as a message holds them: in canonical order, or as a trie when many."""
-    return build(rows) if len(rows) > FLAT_LIMIT else in_order(rows.items())
+    return build(rows) if len(rows) > FLAT_LIMIT else in_order(rows)
 
 
 def ordered(table: Table) -> Rows:
@@ -249,8 +249,14 @@ def nibble(key: str, depth: int) -> int:
 
 def are_clean(values: Iterable[Any]) -> bool:
     """Tell whether new values of rows are known to hold no private row."""
-    others = [value for value in values if type(value) not in PLAIN and value is not REMOVED]
-    return all(are_clean(one) if type(one) is tuple else isinstance(one, Node) and one.clean for one in others)
+    for value in values:
+        kind = type(value)
+        if kind is tuple:
+            if not are_clean(value):
+                return False
+        elif kind not in PLAIN and value is not REMOVED and not (isinstance(value, Node) and value.clean):
+            return False
+    return True
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

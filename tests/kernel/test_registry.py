@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,6 +72,36 @@ def test_installed_plugins_are_found(site: Path) -> None:
     install(site, "stranger-a", stages("a@1.0"))
     assert {"a@1.0": "stranger-a 1.2.3"} == found(Registry())
     assert {} == found(Registry(discover=False))
+
+
+def test_what_is_installed_meanwhile_is_found(site: Path) -> None:
+    """Each registry holds what is installed when it is made, by a distribution that was read before too."""
+    held = []
+    for distribution, name in (("stranger-a", "one"), ("stranger-b", "one"), ("stranger-a", "two")):
+        install(site, distribution, stages(f"{distribution[-1]}{name}@1.0"), name=name)
+        held.append(sorted(found(Registry())))
+    shutil.rmtree(site / "stranger_a-1.2.3.dist-info")
+    held.append(sorted(found(Registry())))
+    assert [["aone@1.0"], ["aone@1.0", "bone@1.0"], ["aone@1.0", "atwo@1.0", "bone@1.0"], ["bone@1.0"]] == held
+
+
+def test_what_is_installed_is_read_again_where_it_changed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry looks at the files that name plugins; they are read where one changed, or one is in an archive."""
+    walks: list[Any] = []
+    walk = metadata.entry_points
+    monkeypatch.setattr(metadata, "entry_points", lambda **given: (walks.append(given), walk(**given))[1])
+    read = []
+    for name in ("one", "", "two", "", "archive", ""):
+        if name == "archive":
+            with zipfile.ZipFile(site / "stranger.zip", "w") as archive:
+                archive.writestr("stranger_z-1.0.dist-info/METADATA", "Name: stranger-z\nVersion: 1.0\n")
+            monkeypatch.syspath_prepend(str(site / "stranger.zip"))
+        elif name:
+            install(site, "stranger-a", stages(f"{name}@1.0"), name=name)
+        before = len(walks)
+        Registry()
+        read.append(len(walks) - before)
+    assert [1, 0, 1, 0, 1, 1] == read
 
 
 def test_a_plugin_that_does_not_load_is_named_and_left_out(site: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
@@ -30,6 +31,7 @@ from procession.structuring import nearest
 GROUP = "procession"
 FACTORY_ROLES = ("schedulers", "stages", "snapshotters", "caches")
 TABLE_ROLES = ("keys", "commitment_schemes", "codecs", "settings", "companions")
+_FUNCTIONS = FunctionType | MethodType
 _WORDS = {"schedulers": "scheduler", "stages": "stage", "snapshotters": "snapshotter", "caches": "cache"}
 
 log = logging.getLogger("procession")
@@ -59,9 +61,10 @@ class Provision:
 
 class _Hooks(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        """Look at the functions of a module alone, of all its names: pluggy takes long to find that others are none."""
-        none = isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType | MethodType)
-        return None if none else super().parse_hookimpl_opts(plugin, name)
+        """Look at the marked functions of a module alone: pluggy takes long to find that its other names are none."""
+        own = vars(plugin).get(name) if isinstance(plugin, ModuleType) else None
+        marked = isinstance(own, _FUNCTIONS) and hasattr(own, "procession_impl")
+        return super().parse_hookimpl_opts(plugin, name) if marked or not isinstance(plugin, ModuleType) else None
 
 
 class Registry:
@@ -173,8 +176,7 @@ class Registry:
 
     def _discovered(self) -> list[tuple[Origin, object]]:
         found = []
-        entries = [(_listed(entry), entry) for entry in metadata.entry_points(group=GROUP)]
-        for origin, entry in sorted(entries, key=lambda pair: attrs.astuple(pair[0])):
+        for origin, entry in _entries(tuple(map(_stamp, metadata.distributions()))):
             try:
                 found.append((origin, entry.load()))
             except (Exception, SystemExit) as error:  # noqa: BLE001 # the plugin boundary: it is left out
@@ -278,18 +280,36 @@ def _digest_of(package: ModuleType | None) -> str:
     return total.hexdigest()
 
 
-def _listed(entry: metadata.EntryPoint) -> Origin:
-    text = entry.dist and (entry.dist.read_text("METADATA") or entry.dist.read_text("PKG-INFO"))
+def _stamp(distribution: metadata.Distribution) -> object:
+    """Return what changes with the entry points of a distribution; something new each time where nothing tells."""
+    place = getattr(distribution, "_path", None)
+    try:
+        found = os.stat(f"{place}/entry_points.txt")  # noqa: PTH116 - to join paths takes as long again
+    except FileNotFoundError:
+        return place or object()
+    except OSError:  # in an archive
+        return object()
+    return place, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1)  # walking takes ten times as long as looking whether anything changed
+def _entries(stamps: tuple[object, ...]) -> Sequence[tuple[Origin, metadata.EntryPoint]]:
+    listed = [(_origin(entry.dist, entry.name), entry) for entry in metadata.entry_points(group=GROUP)]
+    return sorted(listed, key=lambda pair: attrs.astuple(pair[0]))
+
+
+def _origin(distribution: metadata.Distribution | None, name: str) -> Origin:
+    text = distribution and (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO"))
     lines = reversed((text or "").split("\n"))  # `metadata` takes five times as long
-    said_of = dict(line.split(": ", 1) for line in lines if line.startswith(("Name: ", "Version: ")))
-    return Origin(said_of.get("Name", "").strip(), said_of.get("Version", "").strip(), entry.name)
+    told = dict(line.split(": ", 1) for line in lines if line.startswith(("Name: ", "Version: ")))
+    return Origin(told.get("Name", "").strip(), told.get("Version", "").strip(), name)
 
 
 def _origin_of(plugin: object) -> Origin:
     name = plugin.__name__ if isinstance(plugin, ModuleType) else f"{type(plugin).__module__}.{type(plugin).__name__}"
     distribution = name.partition(".")[0].replace("_", "-")
     try:
-        return Origin(distribution, metadata.version(distribution), name)
+        return _origin(metadata.distribution(distribution), name)
     except metadata.PackageNotFoundError:
         return Origin(distribution, "", name)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from procession.structuring import key_of, keys_of, structured, unknown_keys
+from procession.structuring import keys_of, structured, unknown_keys
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -170,11 +170,7 @@ def _device(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _rest(table: Mapping[str, Any], cls: type, folder: Path) -> dict[str, Any]:
-    own = (
-        {key_of(field) for field in (attribute.name for attribute in attrs.fields(cls))}
-        if cls in _TABLES.values()
-        else set()
-    )
+    own = keys_of(cls) if cls in _TABLES.values() else ()
     rest = {key: value for key, value in table.items() if key not in own}
     if isinstance(rest.get("path"), str):
         rest["path"] = str((folder / rest["path"]).resolve())

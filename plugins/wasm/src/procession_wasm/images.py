@@ -6,7 +6,6 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import attrs
@@ -19,7 +18,7 @@ from procession_wasm.binary import Limits, Shape
 from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
-from procession_wasm.prepared import BESIDE, IMAGE, Prepared, Store
+from procession_wasm.prepared import BESIDE, IMAGE, Prepared, Store, engine_version, shape_in
 from procession_wasm.watches import Watch
 
 MAX_BYTES = 64 << 20  # of an image, as text or binary
@@ -51,7 +50,7 @@ _SWITCHES: Mapping[str, bool] = {
     "wasm_wide_arithmetic": False,
     "wasm_custom_page_sizes": False,
     "wasm_component_model": False,
-    "memory_init_cow": False,  # it would hold a file open for each image
+    "memory_init_cow": False,  # it would hold one more file open for each image
 }
 ASKED: Mapping[str, Any] = {"switches": _SWITCHES, "stack": STACK_BYTES}
 
@@ -71,9 +70,9 @@ class Image:
 
     def compiled_beside(self, text: bytes) -> wasmtime.Module:
         """Return a module that was generated for the image, kept where the image is."""
-        kept = _kept(self.watch, text, self.store, BESIDE) if self.store else None
+        kept = _kept(self.watch, text, self.store, BESIDE)[0] if self.store else None
         if kept is not None:
-            return kept[0]
+            return kept
         module = wasmtime.Module(self.engine, text)
         if self.store is not None:
             self.store.save(text, Prepared(None, bytes(module.serialize())), BESIDE)
@@ -158,26 +157,26 @@ def fingerprint() -> dict[str, str]:
     """Return what fuel and traps depend on beside the image: the engine and how it is set."""
     switches = [name for name, on in _SWITCHES.items() if on]
     flags = [*switches, f"max_wasm_stack={STACK_BYTES}", f"shim={shims.VERSION}", f"legacy={legacy.VERSION}"]
-    return {"wasmtime": version("wasmtime"), "flags": " ".join(flags)}
+    return {"wasmtime": engine_version(), "flags": " ".join(flags)}
 
 
 def kept_image(watch: Watch, image_id: str, content: bytes, store: Store) -> Image | None:
     """Return an image that was prepared before; None where it was not, or for another engine."""
-    found = _kept(watch, content, store, IMAGE)
-    if found is None or found[1].shape is None:
-        return None
-    return Image(image_id, watch, found[0], found[1].shape, store)
+    module, shape = _kept(watch, content, store, IMAGE)
+    return None if module is None or shape is None else Image(image_id, watch, module, shape, store)
 
 
-def _kept(watch: Watch, content: bytes, store: Store, kind: str) -> tuple[wasmtime.Module, Prepared] | None:
-    prepared = store.load(content, kind)
-    if prepared is None:
-        return None
+def _kept(watch: Watch, content: bytes, store: Store, kind: str) -> tuple[wasmtime.Module | None, Shape | None]:
+    packed = store.load(content, kind)
+    if packed is None:
+        return None, None
     try:
-        return wasmtime.Module.deserialize(watch.engine, prepared.artefact), prepared
+        return packed.module(watch.engine), shape_in(packed)
     except wasmtime.WasmtimeError as error:
         store.tell(_reason(error))
-        return None
+        return None, None
+    finally:
+        packed.close()
 
 
 def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | None = None) -> Image:

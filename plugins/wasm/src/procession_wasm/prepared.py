@@ -15,8 +15,9 @@ import platform
 import sys
 import threading
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import attrs
 from procession.registry import source_digest
 from procession.roles import Site
 from procession_wasm.binary import Shape
+from procession_wasm.sealed import Sealed
 from procession_wasm.shapes import shape_read, written
 from procession_wasm.shelves import Shelf, ShelfError, is_possible
 
@@ -46,16 +48,16 @@ class Prepared:
     artefact: bytes
 
     def packed(self) -> bytes:
-        """Return it as bytes."""
+        """Return it as bytes: the compiled form is in front, for an engine begins at the first."""
         told = written(self.shape) if self.shape is not None else b""
-        return len(told).to_bytes(_LENGTH_BYTES) + told + self.artefact
+        return self.artefact + told + len(told).to_bytes(_LENGTH_BYTES)
 
-    @classmethod
-    def unpacked(cls, content: memoryview) -> Prepared:
-        """Return it from its bytes, which this version of the package has written and sealed."""
-        end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
-        told = bytes(content[_LENGTH_BYTES:end])
-        return cls(shape_read(told) if told else None, bytes(content[end:]))
+
+def shape_in(content: Sealed) -> Shape | None:
+    """Return what packed bytes, which this version of the package has written, say of the module before it."""
+    end = content.size - _LENGTH_BYTES
+    length = int.from_bytes(content.read(end, _LENGTH_BYTES))
+    return shape_read(content.read(end - length, length)) if length else None
 
 
 class Store:
@@ -68,16 +70,15 @@ class Store:
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
-    def load(self, content: bytes, kind: str) -> Prepared | None:
-        """Return what is kept of an image, or of a module beside one, if anything is."""
+    def load(self, content: bytes, kind: str) -> Sealed | None:
+        """Return what is kept of an image, or of a module beside one, packed and to be closed, if anything is."""
         if self._shelf is None:
             return None
         try:
-            packed = self._shelf.load(self._name(content, kind))
+            return self._shelf.load(self._name(content, kind))
         except ShelfError as error:
             self.tell(str(error))
             return None
-        return None if packed is None else Prepared.unpacked(packed)
 
     def save(self, content: bytes, prepared: Prepared, kind: str) -> None:
         """Keep an image, or a module beside one, where this kernel may write."""
@@ -100,12 +101,19 @@ class Store:
         return sha256(f"{kind} {sha256(content).hexdigest()} {self._setting}".encode()).hexdigest()
 
 
+@cache
+def engine_version() -> str:
+    """Return the version of the engine, which a program imports once."""
+    return metadata.version("wasmtime")
+
+
 def _setting() -> list[str]:
     """Return what the compiled form depends on beside the image and the configuration."""
     sources = source_digest("procession_wasm")  # the versions of all that rewrites, checks and opens
-    return [version("wasmtime"), sources, sys.platform, platform.machine(), _abilities(), _host()]
+    return [engine_version(), sources, sys.platform, platform.machine(), _abilities(), _host()]
 
 
+@cache
 def _abilities() -> str:
     """Return what this processor can do, as far as the system tells."""
     try:
@@ -115,6 +123,7 @@ def _abilities() -> str:
         return platform.processor()
 
 
+@cache
 def _host() -> str:
     """Return which host this is, as far as the system tells."""
     try:

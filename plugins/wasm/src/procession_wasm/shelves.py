@@ -5,7 +5,8 @@ Machine code is run as it is, so whoever can write it can do whatever this progr
 Rules
 -----
 * A folder and its files belong to this user alone, and on the way to it nobody else can rename anything.
-* What is checked is what was opened, never its name, and what is used are the bytes that were checked.
+* What is checked is what was opened, never its name, and what is used are the bytes that were checked: they are
+  copied into memory of ours piece by piece as they are hashed, and sealed there.
 * A file says under which name it was kept and in which folder, so that one which was copied or unpacked, with
   whatever somebody put there, is not taken; it is written whole or not at all.
 """
@@ -15,16 +16,19 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+
+from procession_wasm.sealed import Sealed
 
 MOST_BYTES = 256 << 20  # of a file
 MOST_KEPT = 1 << 30  # bytes of a folder; beyond them the oldest files go
 
 _HEAD = b"procession shelf 2\n"
 _DIGEST = 32
+_PIECE = 256 << 10  # bytes that are read and hashed at once: what the processor keeps near
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _STEP = _FOLDER | getattr(os, "O_PATH", 0)  # on the way nothing is read, and may not always be
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
@@ -41,15 +45,14 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, name: str) -> memoryview | None:
-        """Return what is kept under a name, None where nothing is; ShelfError where it is not to be trusted."""
+    def load(self, name: str) -> Sealed | None:
+        """Return what is kept under a name, to be closed; None where nothing is, ShelfError where it is in doubt."""
         with self._told(name):
             try:
                 with self._opened() as folder, _closed(os.open(name, _READ, dir_fd=folder)) as handle:
-                    place, content = _place(folder, name), _read(handle, self.folder / name)
+                    return _unsealed(_place(folder, name), handle, _checked_size(handle, self.folder / name))
             except FileNotFoundError:
                 return None
-            return _unsealed(place, content)
 
     def save(self, name: str, content: bytes) -> None:
         """Keep bytes under a name; ShelfError where that cannot be done."""
@@ -119,7 +122,8 @@ def _closed(handle: int) -> Iterator[int]:
         os.close(handle)
 
 
-def _read(handle: int, path: Path) -> bytes:
+def _checked_size(handle: int, path: Path) -> int:
+    """Return the size of a file, once it is one that may be taken."""
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
         raise ShelfError(f"{path} is no file")
@@ -128,8 +132,7 @@ def _read(handle: int, path: Path) -> bytes:
         raise ShelfError(f"{path} has another name beside")
     if found.st_size > MOST_BYTES:
         raise ShelfError(f"{path} has {found.st_size} bytes, at most {MOST_BYTES} are taken")
-    with os.fdopen(handle, "rb", closefd=False) as file:
-        return file.read(found.st_size)
+    return found.st_size
 
 
 def _write(folder: int, name: str, content: bytes) -> None:
@@ -168,19 +171,35 @@ def _place(folder: int, name: str) -> str:
 
 
 def _sealed(place: str, content: bytes) -> bytes:
-    return _HEAD + _digest(place, content) + content
+    return _HEAD + _digest(place, [content]) + content
 
 
-def _unsealed(place: str, sealed: bytes) -> memoryview:
+def _unsealed(place: str, handle: int, size: int) -> Sealed:
+    """Return the content of a file in memory; ShelfError where it is not what was kept in its place."""
     start = len(_HEAD) + _DIGEST
-    content = memoryview(sealed)[start:]
-    if sealed[: len(_HEAD)] != _HEAD or sealed[len(_HEAD) : start] != _digest(place, content):
-        name = place.partition(" ")[2]
-        raise ShelfError(f"the file {name} is damaged, or was kept under another name or in another folder")
+    head, content = os.read(handle, start), Sealed(size - start)
+    try:
+        if head != _HEAD + _digest(place, _gathered(handle, size - start, content)):
+            name = place.partition(" ")[2]
+            raise ShelfError(f"the file {name} is damaged, or was kept under another name or in another folder")
+        content.seal()
+    except BaseException:
+        content.close()
+        raise
     return content
 
 
-def _digest(place: str, content: bytes | memoryview) -> bytes:
+def _gathered(handle: int, size: int, content: Sealed) -> Iterator[memoryview]:
+    """Yield the pieces of a file, at most so many bytes, and keep each."""
+    room = memoryview(bytearray(min(_PIECE, max(size, 1))))
+    while size > 0 and (got := os.readv(handle, [room[:size]])):
+        content.add(room[:got])
+        yield room[:got]
+        size -= got
+
+
+def _digest(place: str, content: Iterable[bytes | memoryview]) -> bytes:
     total = sha256(f"{place}\n".encode())
-    total.update(content)
+    for piece in content:
+        total.update(piece)
     return total.digest()

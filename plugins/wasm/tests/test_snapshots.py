@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import mmap
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +14,6 @@ from hypothesis import strategies as st
 from procession.errors import SnapshotError
 from procession.messages import Message, encode
 from procession_wasm import memory
-from procession_wasm.touched import touched_pages
 
 KEEPER = """(module
   (memory 1 8)
@@ -130,18 +127,6 @@ def test_scanning_all_finds_the_same(drive: Callable[..., Any], monkeypatch: pyt
     assert told.stage.snapshot() == scanned.stage.snapshot()
     assert "refused" == scanned.call("absent").kind
     assert (1,) == scanned.call("get", 900_000)
-
-
-def test_the_system_tells_what_was_touched() -> None:
-    """Of a hundred pages, those that were written are told, and most that were not are left out."""
-    with mmap.mmap(-1, 100 * memory.PAGE) as pages:
-        address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        pages[3 * memory.PAGE] = pages[50 * memory.PAGE] = 1
-        told = touched_pages(address, 100)
-    if told is None:
-        pytest.skip("this system does not tell which pages were touched")
-    assert {3, 50} <= set(told)
-    assert len(told) < 100
 
 
 def test_a_guest_that_never_started_has_a_snapshot(stage: Callable[..., Any]) -> None:

@@ -7,8 +7,8 @@ the memory outlives a method: it moves when it grows and goes with its instance.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Iterable, Mapping
-from itertools import repeat
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import wasmtime
 
@@ -23,8 +23,7 @@ ZERO = bytes(PAGE)
 _CHUNK = 65536
 _SMALL = 4 * _CHUNK  # looked at faster than asked about
 _EMPTY_CHUNK = bytes(_CHUNK)
-_compared = ctypes.PyDLL(None).memcmp
-_compared.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+_BYTES = ctypes.POINTER(ctypes.c_char)
 
 
 class LinearMemory:
@@ -77,32 +76,27 @@ class LinearMemory:
             raise ComputeError(f"this host has no {pages * WASM_PAGE} bytes for a guest", kind="host-memory") from error
         return True
 
-    def candidates(self, known: frozenset[int]) -> Collection[int]:
-        """Return the pages of 4 KiB that may be non-zero: those the system says, and known ones."""
-        count = self.size // PAGE
-        touched = touched_pages(self._start(), count) if self.size > _SMALL else None
-        if touched is None:
-            touched = self._scan()
-        found = known.union(touched)
-        return found if max(found, default=0) < count else [number for number in found if number < count]
+    def grow_to(self, size: int) -> None:
+        """Grow to a size in bytes that is within the limits, where it is smaller."""
+        missing = size - self.size
+        if missing > 0:
+            self.grow(missing // WASM_PAGE)
 
-    def page(self, number: int) -> bytes:
-        """Return a page of 4 KiB."""
-        return ctypes.string_at(self._start() + number * PAGE, PAGE)
+    def differing(self, known: set[int], pages: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
+        """Return the pages of 4 KiB, by number, that are not as given; a page that is not given is one of zeros.
 
-    def pages(self, numbers: Iterable[int]) -> Iterable[tuple[int, bytes]]:
-        """Return pages of 4 KiB by their numbers, which must lie within the memory."""
-        start = self._start()
-        return [(number, ctypes.string_at(start + number * PAGE, PAGE)) for number in numbers]
-
-    def differing(self, numbers: Iterable[int], known: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
-        """Return those of some pages that are not as known, where an unknown page is one of zeros."""
-        start, get, numbers = self._start(), known.get, list(numbers)
-        places = [start + number * PAGE for number in numbers]
-        contents = [get(number, ZERO) for number in numbers]
-        differs = map(_compared, places, contents, repeat(PAGE))
-        changed = [at for at, other in zip(zip(numbers, places, strict=True), differs, strict=True) if other]
-        return [(number, ctypes.string_at(place, PAGE)) for number, place in changed]
+        Pages are looked at that the system says were touched, and those whose numbers are known.
+        """
+        start, size = self._start(), self.size
+        found = known.union(self._touched(start, size))
+        numbers = found if max(found, default=0) < size // PAGE else [one for one in found if one < size // PAGE]
+        bytes_at: Any = ctypes.cast(start, _BYTES)  # a slice is a copy, and made in less time than memcmp is asked
+        get = pages.get
+        return [
+            (number, page)
+            for number in numbers
+            if (page := bytes_at[number * PAGE : number * PAGE + PAGE]) != get(number, ZERO)
+        ]
 
     def put_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:
         """Overwrite pages of 4 KiB, which must lie within the memory."""
@@ -110,13 +104,13 @@ class LinearMemory:
         for number, content in pages:
             move(start + number * PAGE, content, PAGE)
 
-    def _scan(self) -> list[int]:
-        start = self._start()
-        found: list[int] = []
-        for chunk in range(0, self.size, _CHUNK):
-            if ctypes.string_at(start + chunk, _CHUNK) != _EMPTY_CHUNK:
-                found.extend(range(chunk // PAGE, (chunk + _CHUNK) // PAGE))
-        return found
+    @staticmethod
+    def _touched(start: int, size: int) -> list[int]:
+        told = touched_pages(start, size // PAGE) if size > _SMALL else None
+        if told is not None:
+            return told
+        chunks = [at for at in range(0, size, _CHUNK) if ctypes.string_at(start + at, _CHUNK) != _EMPTY_CHUNK]
+        return [number for at in chunks for number in range(at // PAGE, (at + _CHUNK) // PAGE)]
 
     def _checked(self, address: int, size: int) -> tuple[int, int]:
         address, size = address & self._mask, size & self._mask

@@ -5,8 +5,6 @@ Only pages of 4 KiB that were ever touched are looked at, and only those that ch
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from procession.roles import Live
 from procession_wasm.binary import pages_of
 from procession_wasm.images import Image
@@ -23,6 +21,7 @@ class Mirror:
     def __init__(self, image: Image) -> None:
         minimum = image.memory.minimum * WASM_PAGE if image.memory else 0
         self._filled = pages_of(image.shape.segments, PAGE, minimum)
+        self._known = set(self._filled)  # pages that are looked at though the system may not tell of them
         self._kinds = [kind for _, kind in image.shape.mutable_globals()]
         self._size = 0
         self._globals: tuple[int, ...] = ()
@@ -46,8 +45,9 @@ class Mirror:
         self._size, self._globals, self._buffer = instance.size, instance.globals, instance.buffer
         if instance.memory is None:
             return
-        for number, page in instance.memory.differing(self._candidates(instance), self._pages):
+        for number, page in instance.memory.differing(self._known, self._pages):
             self._unhashed.add(number)
+            self._known.add(number)
             self._pages[number] = page
             if page == ZERO:
                 del self._pages[number]
@@ -60,8 +60,8 @@ class Mirror:
         """Make an instance that fits what the copy says."""
         memory = instance.memory
         if memory is not None:
-            memory.grow((self._size - instance.size) // WASM_PAGE)
-            others = memory.differing(self._candidates(instance), self._pages)
+            memory.grow_to(self._size)
+            others = memory.differing(self._known, self._pages)
             memory.put_pages([(number, self._pages.get(number, ZERO)) for number, _ in others])
         instance.set_globals(self._globals)
         instance.buffer = self._buffer
@@ -70,7 +70,7 @@ class Mirror:
         """Make an instance of which nothing was called yet what the copy says: it holds its module's data alone."""
         memory = instance.memory
         if memory is not None:
-            memory.grow((self._size - instance.size) // WASM_PAGE)
+            memory.grow_to(self._size)
             memory.put_pages([(number, ZERO) for number in self._filled if number not in self._pages])
             memory.put_pages(self._pages.items())
         instance.set_globals(self._globals)
@@ -80,6 +80,7 @@ class Mirror:
         """Take over the contents of a snapshot."""
         self._size, self._globals, self._buffer = contents.size, contents.globals, contents.buffer
         self._pages, self._tree, self._unhashed = dict(contents.pages), Tree(), set(contents.pages)
+        self._known = self._unhashed | self._filled
 
     def live(self) -> Live:
         """Return the copy as the parts of a snapshot, and its root; only pages that changed are hashed."""
@@ -88,7 +89,3 @@ class Mirror:
         contents = self.contents
         root = live_root(contents, self._tree.root(contents.size // PAGE), self._kinds)
         return Live(parts_of(contents, self._kinds), root)
-
-    def _candidates(self, instance: Instance) -> Collection[int]:
-        assert instance.memory is not None
-        return instance.memory.candidates(self._filled | self._pages.keys())

@@ -40,9 +40,10 @@ def stepping(folder: Path, stages: Sequence[str], step: Stepping) -> Iterator[Me
 def staging(folder: Path, kind: type[PureStage] = Counting) -> Iterator[Measure]:
     """Ask a stage by itself: microseconds a slot."""
     stage, assignments = kind(), _assignments()[:EACH]
+    begun = initial_state(Message(definition("counting")))  # made here: it is no work of the stage
 
     def step() -> None:
-        state = initial_state(Message(definition("counting")))
+        state = begun
         for assignment in assignments:
             state = stage.compute(state, assignment, 1).state
 

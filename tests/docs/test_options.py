@@ -80,6 +80,16 @@ def test_every_option_of_a_device_is_told(distribution: str, device: str, option
     assert f"`{option}`" in pages_of(distribution) or f"{device} {option}" in INNER
 
 
+def test_every_device_of_requests_is_told() -> None:
+    """The page on paths names each device that a path may ask, with the keys that it answers."""
+    paths = (DOCS / "paths.md").read_text("utf-8").partition("\n## Devices of requests\n")[2]
+    printed = json.loads(CliRunner().invoke(cli, ["devices", "--json"]).output)["devices"]
+    rows = [row for row in printed if row["role"] == "requests"]
+    keys = {key for row in rows for key in row["summary"].removeprefix("answers ").split(", ") if key}
+    assert {"meta@1.0", "retry"} <= {row["name"] for row in rows} | keys
+    assert [] == sorted(word for word in {row["name"] for row in rows} | keys if f"`{word}`" not in paths)
+
+
 def test_every_table_of_a_host_is_told() -> None:
     """The page on definitions names each table that the kernel or a plugin reads."""
     printed = json.loads(CliRunner().invoke(cli, ["devices", "--json"]).output)["devices"]

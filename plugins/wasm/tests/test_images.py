@@ -90,6 +90,14 @@ def test_computed_places_fill_everything() -> None:
         ('(module (import "a" "m" (memory 1)))', "memories that the module defines"),
         ("(module (global (mut funcref) (ref.null func)))", "a mutable global holds a reference"),
         ('(module (memory 1) (data "passive"))', "a passive piece of data"),
+        (
+            "(module (tag (param exnref)) (func (block (result exnref) (try_table (catch_all_ref 0)) return) drop))",
+            "exceptions that it keeps carry references",
+        ),
+        (
+            "(module (tag (param externref)) (func try catch_all rethrow 0 end))",
+            "exceptions that it keeps carry references",
+        ),
         ("(module (table 1000001 funcref))", "tables of more than 1000000 elements"),
         ("(module (table 500000 funcref) (table 500001 externref))", "tables of more than 1000000 elements"),
         ('(module (func) (export "procession:x" (func 0)))', "an export begins with 'procession:'"),
@@ -128,6 +136,12 @@ def test_a_refused_image_names_its_stage(stage: Callable[..., Any]) -> None:
     """A stage that cannot be built is named by its number and device."""
     with pytest.raises(RequestError, match=r"^stage 1: wasm-64@1\.0 image guest: neither a WASM module"):
         stage("hello")
+
+
+def test_exceptions_that_are_not_kept_may_carry_references() -> None:
+    """A module that keeps nothing of what it catches may throw references, and needs no room for exceptions."""
+    wat = "(module (tag (param externref)) (func (block $h (try_table (catch_all $h)))))"
+    assert 0 == Images().compiled("an id", wat.encode()).held
 
 
 def test_an_image_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,3 +86,22 @@ def test_long_numbers_hide_nothing() -> None:
     content = b"\0asm\x01\0\0\0" + b"\x01\x04\x01\x60\0\0" + b"\x03\x02\x01\0" + table + code
     wasmtime.Module.validate(wasmtime.Engine(), content)
     assert "table.set" == instructions.change_of(content)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "found"),
+    [
+        ("", False),
+        ("(catch $t $values)", False),
+        ("(catch_all $none)", False),
+        ("(catch $t $values) (catch_ref $t $both)", True),
+        ("(catch_all $none) (catch_all_ref $one)", True),
+    ],
+)
+def test_a_handler_that_keeps_exceptions_is_found(handlers: str, found: bool) -> None:
+    """A handler that gives a reference to what it catches is found wherever it stands."""
+    table = f"(try_table {handlers} (nop))"
+    wat = f"""(module (tag $t (param i32)) (func (local i64) (i64.const 0x1f) drop)
+      (func (block $none (block $one (result exnref) (block $both (result i32 exnref) (block $values (result i32)
+        (loop {table}) (br $none)) (br $none)) (br $none)) drop)))"""
+    assert found is instructions.holds_exceptions(bytes(wasmtime.wat2wasm(wat)))

@@ -42,6 +42,7 @@ SHAPES = (
         (import "b" "t" (table 1 funcref)) (import "b" "\u00e9" (tag)) (memory 1) (global (mut i64) (i64.const 3))
         (data (i32.const -8) "x") (data (global.get 0) "yy") (data "passive") (func $start) (start $start)
         (func (export "\u00e9") (param i32 f64) (result i64) (i64.const 1)) (export "table" (table 0)))""",
+    "(module (tag) (tag (param i64 f32)) (func (block (result exnref) (try_table (catch_all_ref 0)) return) drop))",
 )
 DEFINITION = """
 [process]

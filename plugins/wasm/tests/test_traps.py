@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from procession.errors import ComputeError, RequestError
 from procession.results import FAILURE_KINDS
-from procession.roles import Fail
+from procession_wasm.images import Image
 
 TRAPS = """(module
   (memory 1 400)
@@ -106,19 +107,73 @@ HOARDING = """(module
     (local.set $held (call $caught))
     (if (local.get 0) (then (drop (call $keep (i32.sub (local.get 0) (i32.const 1))))))
     (ref.is_null (local.get $held)))
+  (tag $small)
+  (func $mix (export "mix") (param i32) (result i32) (local $held exnref)
+    (local.set $held (call $caught))
+    (drop (call $caught))
+    (block $h (result exnref) (try_table (catch_ref $small $h) (throw $small)) unreachable)
+    (local.set $held)
+    (if (local.get 0) (then (drop (call $mix (i32.sub (local.get 0) (i32.const 1))))))
+    (ref.is_null (local.get $held)))
   (func (export "depth") (result i32) (global.get $depth))
   (func (export "churn") (param i32) (loop $again
     (drop (call $caught))
     (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))""".format(numbers="(i64.const 1) " * 8)
 
 
-def test_exceptions_that_are_held_have_a_limit(drive: Callable[..., Any]) -> None:
-    """A guest may throw without end, and hold on to exceptions as far as its memory limit: then it fails for it."""
-    guest = drive(HOARDING, memory_limit=4 * 65536)
+HELD = 83_886_080  # bytes, of which the stack of a guest has no room for more
+
+
+def test_exceptions_that_are_kept_need_room(drive: Callable[..., Any]) -> None:
+    """A guest may throw without end, and keep exceptions as far as its stack goes; its memory limit is beyond them."""
+    with pytest.raises(
+        RequestError, match=f"exceptions that it keeps may take {HELD} bytes, and memory-limit is {HELD - 1}"
+    ):
+        drive(HOARDING, memory_limit=HELD - 1)
+    guest = drive(HOARDING, memory_limit=HELD)
     assert [(), (0,)] == [guest.call("churn", 100_000), guest.call("keep", 100)]
-    failures = [guest.call("keep", 5000) for _ in range(3)]
-    assert [Fail("memory-limit", "the guest holds on to too many exceptions")] * 3 == failures
+    assert ["stack-overflow"] * 3 == [guest.call("keep", 500_000).kind for _ in range(3)]
     assert [(), (0,), (0,)] == [guest.call("churn", 1000), guest.call("depth"), guest.call("keep", 100)]
+
+
+def kept(drive: Callable[..., Any], **options: Any) -> tuple[list[str], list[str]]:
+    """Return how calls end that keep about as many exceptions as fit, each in a guest of its own, and all in one."""
+    ends, others, guest = list[str](), list[str](), drive(HOARDING, **options)
+    for depth in range(660, 690):
+        guest.call("churn", depth % 7 + 1)
+        guest.call("mix", depth % 50)
+        others.append(ended(guest, depth))
+        ends.append(ended(drive(HOARDING, **options), depth))
+    return ends, others
+
+
+def ended(guest: Any, depth: int) -> str:
+    """Return how a call ends that keeps some exceptions."""
+    try:
+        return repr(guest.call("keep", depth))
+    except ComputeError as failed:
+        return failed.kind
+
+
+def test_what_was_thrown_before_changes_nothing(drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a call ends does not depend on exceptions of calls before; with too little room for all of them it would."""
+    one, other = kept(drive)
+    assert one == other
+    monkeypatch.setattr(Image, "held", 0)
+    one, other = kept(drive, memory_limit=65536)
+    assert one != other
+
+
+def test_a_host_without_room_for_exceptions_is_no_result(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the engine gets no memory for exceptions the host failed, and the guest goes on as before."""
+    monkeypatch.setattr(Image, "held", 0)
+    guest = drive(HOARDING, memory_limit=65536)
+    with pytest.raises(ComputeError) as failed:
+        guest.call("keep", 5000)
+    assert "host-memory" == failed.value.kind
+    assert (0,) == guest.call("keep", 100)
 
 
 def test_failures_do_not_depend_on_the_run(drive: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import attrs
 
 from procession.roles import FunctionType
+from procession_wasm.instructions import holds_exceptions
 from procession_wasm.reader import Reader, joined, sections, unsigned
 
 NUMERIC = frozenset({"i32", "i64", "f32", "f64"})
@@ -60,7 +61,8 @@ class Shape:
     """Hold what a module says about itself.
 
     ``exports`` go from name to (kind, index); ``globals`` are (value type, mutable) of those
-    that the module defines itself, ``types`` of all functions, imported ones first.
+    that the module defines itself, ``types`` of all functions, imported ones first; ``tags`` are what its own
+    exceptions carry, and ``holds`` says that its code can keep what it catches.
     """
 
     imports: tuple[Import, ...] = ()
@@ -68,6 +70,8 @@ class Shape:
     tables: tuple[Limits, ...] = ()
     memories: tuple[Limits, ...] = ()
     globals: tuple[tuple[str, bool], ...] = ()
+    tags: tuple[tuple[str, ...], ...] = ()
+    holds: bool = False
     exports: dict[str, tuple[str, int]] = attrs.field(factory=dict)
     segments: tuple[Segment, ...] = ()
     start: int | None = None
@@ -99,12 +103,15 @@ def shape_of(content: bytes) -> Shape:
     types = types_of(content)
     imports = tuple(_list(found.get(2), lambda reader: _import(reader, types)))
     own = [types[index] for index in _list(found.get(3), Reader.unsigned)]
+    tags = tuple([types[index].params for index in _list(found.get(13), _tag)])
     return Shape(
         imports=imports,
         types=tuple([wanted.type for wanted in imports if wanted.type is not None] + own),
         tables=tuple(_list(found.get(4), _table)),
         memories=tuple(_list(found.get(5), _limits)),
         globals=tuple(_list(found.get(6), _global)),
+        tags=tags,
+        holds=bool(tags) and holds_exceptions(content),
         exports=dict(_list(found.get(7), _export)),
         segments=tuple(_list(found.get(11), _segment)),
         start=Reader(found[8]).unsigned() if 8 in found else None,

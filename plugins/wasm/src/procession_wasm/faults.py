@@ -27,7 +27,7 @@ _TEXTS = {
 }
 
 
-_NO_ROOM = "GC heap out of memory"  # how the engine says that live exceptions reached the memory limit
+_NO_ROOM = "GC heap out of memory"  # how the engine says that it gets none for exceptions
 
 
 class GuestError(Exception):
@@ -52,17 +52,20 @@ def fault_of(stopped: Trap | WasmtimeError, *, growth_refused: bool) -> GuestErr
     """Return what stopped a guest, None where that was not its own doing.
 
     A trap after a refused growth counts as the memory limit; one without a code is an exception
-    that no code of the guest caught. The exceptions that a guest holds on to have the memory limit
-    as their own, and reaching it is an error of the engine's, not a trap.
+    that no code of the guest caught.
     """
     if not isinstance(stopped, Trap):
-        full = _NO_ROOM in str(stopped)
-        return GuestError("memory-limit", "the guest holds on to too many exceptions") if full else None
+        return None
     name = _name_of(stopped)
     if growth_refused and name not in _KINDS:
         return GuestError("memory-limit", f"the guest gave up after its memory limit refused a growth ({_shown(name)})")
     text = _TEXTS.get(name, "the guest trapped")
     return GuestError(_KINDS.get(name, "trap"), f"{text} ({_shown(name)})")
+
+
+def is_want_of_room(stopped: Trap | WasmtimeError) -> bool:
+    """Tell whether this host has no memory for exceptions: the limit of a guest is beyond those that it can keep."""
+    return not isinstance(stopped, Trap) and _NO_ROOM in str(stopped)
 
 
 def _name_of(trap: Trap) -> str:

@@ -24,6 +24,8 @@ from procession_wasm.watches import Watch
 MAX_BYTES = 64 << 20  # of an image, as text or binary
 MAX_GLOBALS = 256  # mutable ones: they are read by one call with a result each
 STACK_BYTES = 1 << 20
+REFERENCE, EXCEPTION, VALUE = 4, 32, 16  # bytes of a reference on the stack, of an exception, and of a value in it
+HOLES = 2  # between exceptions of different sizes as much is lost again
 TABLE_ELEMENTS = 1_000_000  # of all tables
 KEPT = 4  # compiled images of a kernel; one more drops the one used longest ago
 KEPT_REFUSALS = 64  # of images that it would take as long again to refuse
@@ -82,6 +84,16 @@ class Image:
     def engine(self) -> wasmtime.Engine:
         """Return the engine that it belongs to."""
         return self.watch.engine
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that exceptions which the guest keeps take at most: its stack has no room for more of them.
+
+        The engine gives them as much as a memory may have, and after it which of them fit depends on all that a guest
+        ever threw: so a memory limit must be beyond it.
+        """
+        largest = max((len(values) for values in self.shape.tags), default=0)
+        return STACK_BYTES // REFERENCE * (EXCEPTION + VALUE * largest) * HOLES if self.shape.holds else 0
 
     @property
     def memory(self) -> Limits | None:
@@ -241,6 +253,8 @@ def _check_shape(image_id: str, shape: Shape) -> None:
         "a mutable global holds a reference": any(kind == "reference" for _, kind in shape.mutable_globals()),
         f"more than {MAX_GLOBALS} mutable globals": len(shape.mutable_globals()) > MAX_GLOBALS,
         f"tables of more than {TABLE_ELEMENTS} elements": sum(t.minimum for t in shape.tables) > TABLE_ELEMENTS,
+        "exceptions that it keeps carry references": shape.holds
+        and any("reference" in values for values in shape.tags),
         "a passive piece of data": any(not segment.active for segment in shape.segments),
         f"an export begins with {binary.RESERVED!r}": any(name.startswith(binary.RESERVED) for name in shape.exports),
     }

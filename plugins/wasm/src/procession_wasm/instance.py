@@ -15,7 +15,7 @@ from procession.schedules import Assignment
 from procession_wasm.binary import RESERVED
 from procession_wasm.crossing import Crossing
 from procession_wasm.direct import Entry, Gate, Window
-from procession_wasm.faults import GuestError, fault_of
+from procession_wasm.faults import GuestError, fault_of, is_want_of_room
 from procession_wasm.guest import Guest
 from procession_wasm.images import TABLE_ELEMENTS, Image
 from procession_wasm.linking import Links
@@ -198,7 +198,7 @@ class Instance:
         self.leave()
         self._gate.fuel = _OWN_FUEL
         (grown,) = self._grown()
-        if grown == _BY_THE_HOST:
+        if grown == _BY_THE_HOST or is_want_of_room(stopped):
             return ComputeError("this host has no memory left for a guest", kind="host-memory")
         refused = bool(grown) or (self.memory is not None and self.memory.growth_refused)
         return fault_of(stopped, growth_refused=refused)

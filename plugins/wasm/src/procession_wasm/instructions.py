@@ -26,7 +26,7 @@ _LABELLED = rb"[\x0a\x0b]|[\x02-\x04][\x40\x7b-\x7f]|[\x0c\x0d]" + _LEB
 
 RUN = re.compile(rb"(?:" + _UNLABELLED + rb"|" + _LABELLED + rb")*+", re.DOTALL)
 UNLABELLED = re.compile(rb"(?:" + _UNLABELLED + rb")*+", re.DOTALL)  # neither open or end a block, nor go to one
-_CODE = 10
+_CODE, _TRY_TABLE = 10, 0x1F
 _CHANGES: Mapping[tuple[int, int], str] = {
     (0x26, 0): "table.set",
     (0xFC, 8): "memory.init",
@@ -41,18 +41,28 @@ _CHANGES: Mapping[tuple[int, int], str] = {
 
 def change_of(content: bytes) -> str:
     """Return the name of an instruction that changes what no snapshot holds, or an empty text."""
+    return _first(content, _change)
+
+
+def holds_exceptions(content: bytes) -> bool:
+    """Tell whether the code of a module can keep what it catches, as a reference to it."""
+    return bool(_first(content, _reference))
+
+
+def _first(content: bytes, look: Callable[[Reader], str]) -> str:
+    """Return what is found first of what some instruction is looked at for."""
     reader = Reader(dict(sections(content)).get(_CODE, b"\0"))
     for _ in range(reader.unsigned()):
         size = reader.unsigned()
         end = reader.at + size
-        found = _change_in(reader, end)
+        found = _first_in(reader, end, look)
         if found:
             return found
         reader.at = end
     return ""
 
 
-def _change_in(reader: Reader, end: int) -> str:
+def _first_in(reader: Reader, end: int, look: Callable[[Reader], str]) -> str:
     for _ in range(reader.unsigned()):  # groups of locals
         reader.unsigned()
         reader.value_type()
@@ -61,7 +71,7 @@ def _change_in(reader: Reader, end: int) -> str:
         reader.at = run.end() if run else reader.at
         if reader.at >= end:
             return ""
-        found = _one(reader)
+        found = look(reader)
         if found:
             return found
 
@@ -77,11 +87,33 @@ def pass_over(reader: Reader) -> tuple[int, int] | None:
     return code, second
 
 
-def _one(reader: Reader) -> str:
+def _change(reader: Reader) -> str:
     """Pass over one instruction; return its name where it changes what no snapshot holds, or is not known here."""
     code = reader.content[reader.at]
     found = pass_over(reader)
     return f"instruction {code:#04x}" if found is None else _CHANGES.get(found, "")
+
+
+def _reference(reader: Reader) -> str:
+    """Pass over one instruction; return its name where it gives a reference to what it catches."""
+    start = reader.at
+    pass_over(reader)
+    if reader.content[start] != _TRY_TABLE:
+        return ""
+    inside = Reader(reader.content, start + 1)
+    _block(inside, 0)
+    return "try_table" if any(kind & 1 for kind in _catches(inside)) else ""
+
+
+def _catches(reader: Reader) -> list[int]:
+    """Return the kinds of the handlers of a table: 1 and 3 give a reference."""
+    kinds = []
+    for _ in range(reader.unsigned()):
+        kinds.append(reader.byte())
+        if kinds[-1] < 2:  # with a tag
+            reader.unsigned()
+        reader.unsigned()
+    return kinds
 
 
 def _number(reader: Reader, second: int) -> None:
@@ -106,10 +138,7 @@ def _types(reader: Reader, second: int) -> None:
 
 def _handlers(reader: Reader, second: int) -> None:
     _block(reader, second)
-    for _ in range(reader.unsigned()):
-        if reader.byte() < 2:  # with a tag
-            reader.unsigned()
-        reader.unsigned()
+    _catches(reader)
 
 
 def _bulk(reader: Reader, second: int) -> None:
@@ -130,7 +159,7 @@ _IMMEDIATES: Mapping[int, Callable[[Reader, int], None]] = {
     0x04: _block,
     0x0E: _branches,
     0x1C: _types,
-    0x1F: _handlers,
+    _TRY_TABLE: _handlers,
     0x26: _number,
     0xFC: _bulk,
     0xFD: _vector,

@@ -231,6 +231,9 @@ def _check_options(image: Image, options: WasmOptions) -> None:
     if least > options.memory_limit:
         what = f"it begins with {least} bytes of memory, and memory-limit is {options.memory_limit}"
         raise bad_image(image.id, what, "raise memory-limit")
+    if image.held > options.memory_limit:
+        what = f"exceptions that it keeps may take {image.held} bytes, and memory-limit is {options.memory_limit}"
+        raise bad_image(image.id, what, "raise memory-limit")
     missing = unusable(image.shape, options)
     if missing:
         what = f"it exports no function of numbers named {', '.join(missing)}"

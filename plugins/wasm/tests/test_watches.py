@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,3 +258,34 @@ def test_threads_end_with_the_last_stage(images: Images, drive: Callable[..., An
     assert names <= {thread.name for thread in threading.enumerate()}
     guests[1].stage.close()
     assert not names & {thread.name for thread in threading.enumerate()}
+
+
+DEEP = """
+import sys
+from procession_wasm import images, stage, watches
+from procession_wasm.options import WasmOptions
+from conftest import IMAGE, Blob, Drive, binding_of
+
+watches.SPARE_STACK = int(sys.argv[1])
+wat = b'(module (func $f (export "f") (param i32) (result i32) (i32.add (call $f (local.get 0)) (i32.const 1))))'
+made = stage.build_stage(images.Images(), WasmOptions(image=Blob(IMAGE)), binding_of(wat, {}))
+print(Drive(made).boot().call("f", 1).kind)
+"""
+
+
+def deep(stack: int, spare: int = watches.SPARE_STACK) -> subprocess.CompletedProcess[str]:
+    """Run a guest that nests without end in a program with so many KiB of stack a thread."""
+    program = ["sh", "-c", f'ulimit -s {stack}; exec "$0" -c "$1" {spare}', sys.executable, DEEP]
+    return subprocess.run(program, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_guest_needs_room_on_a_thread() -> None:
+    """A guest that nests without end fails where a thread has room for it, and is refused where it has none."""
+    assert "stack-overflow\n" == deep(1536).stdout
+    refused = deep(1024)
+    assert (1, True) == (refused.returncode, "ulimit -s 1536" in refused.stderr), refused.stderr
+
+
+def test_without_room_a_guest_ends_the_program() -> None:
+    """Where nobody looks at the stack, the program ends by a signal."""
+    assert -signal.SIGSEGV == deep(1024, spare=-(1 << 20)).returncode

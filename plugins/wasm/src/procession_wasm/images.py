@@ -19,7 +19,7 @@ from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
 from procession_wasm.compiling import UnfitError, child
 from procession_wasm.prepared import BESIDE, IMAGE, Prepared, Store, engine_version, shape_in
-from procession_wasm.watches import Watch
+from procession_wasm.watches import Watch, check_stack
 
 MAX_BYTES = 64 << 20  # of an image, as text or binary
 MAX_GLOBALS = 256  # mutable ones: they are read by one call with a result each
@@ -155,6 +155,7 @@ class Images:
     def _watching(self) -> Watch:
         with self._lock:
             if self._watch is None:
+                check_stack(STACK_BYTES)
                 self._watch = Watch(wasmtime.Engine(configured(wasmtime.Config(), ASKED)))
             return self._watch
 

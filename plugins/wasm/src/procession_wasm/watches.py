@@ -23,9 +23,22 @@ from procession.errors import ComputeError, Fact
 from procession.roles import Binding
 
 TICK = 0.05  # seconds from one look at the clock to the next
+SPARE_STACK = 512 << 10  # bytes beside a guest's: of what calls it, and of what it calls
 IDLE_TICKS = 20  # without a guest, until the ticking ends
 
 T = TypeVar("T")
+
+
+def check_stack(needed: int) -> None:
+    """Raise ComputeError (kind ``host-stack``) where a thread has no room for a guest: it would end this program."""
+    with suppress(ImportError):  # elsewhere than on Unix no limit of the user's decides
+        import resource
+
+        given = threading.stack_size() or resource.getrlimit(resource.RLIMIT_STACK)[0]
+        if 0 <= given < needed + SPARE_STACK:
+            what = f"a thread has {given} bytes of stack here, where a guest may take {needed} and what calls it more"
+            remedy = f"give this program more, `ulimit -s {(needed + SPARE_STACK) >> 10}` or beyond"
+            raise ComputeError(what, remedy=remedy, kind="host-stack")
 
 
 class Allowance:

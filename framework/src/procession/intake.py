@@ -15,7 +15,7 @@ import attrs
 
 from procession.commitments import KEY, message_id, signed
 from procession.errors import RequestError
-from procession.messages import Message, encode
+from procession.messages import Message, encode, value_below
 from procession.roles import CommitmentScheme, Scheduler
 from procession.schedules import Submission
 from procession.tries import PLAIN
@@ -67,13 +67,12 @@ def _verified(message: Message, schemes: Mapping[str, CommitmentScheme]) -> tupl
     entries = message.get(KEY)
     if entries is None:
         return ()
-    names = list(entries) if isinstance(entries, Message) else [""]
-    for name in names:
-        scheme = schemes.get(str(message.at(f"{KEY}/{name}/commitment-device", "")))
+    for name, entry in entries.items() if isinstance(entries, Message) else [("", None)]:
+        scheme = schemes.get(str(value_below(entry, "commitment-device")))
         if scheme is None or not scheme.verify(message, name):
             text = f"commitment {name!r} is verified by no installed scheme"
             raise _refused(text, "send the message without it", "unverified")
-    return tuple(name for name in names if name in signed(message))  # an alias without a signer recognises nobody
+    return tuple(signed(message))  # an alias without a signer recognises nobody
 
 
 def _refused(what: str, remedy: str, kind: str) -> RequestError:

@@ -28,6 +28,7 @@ from procession_ao.asking import AOS2, Asked
 from procession_ao.listing import PAGE, page_of
 
 VALUE, RESULTS, DOCUMENT = "value", "results", "document"
+STEPS: Final = frozenset({".", ".."})  # of a path in a file system, and no keys
 PUTS: Final = ("schedule", "push")  # keys that put a message into a schedule
 BODY_OF_HEAD: Final = ["slot", "current", "body"]  # the number of the head, as older aos names it
 
@@ -138,11 +139,11 @@ def _check(asked: Asked, steps: tuple[Step, ...], *, signed: bool) -> None:
 
 def _refuse_strange_keys(message: Message) -> None:
     """Refuse keys that some reader could take for another place, or that nobody can read."""
-    rows = message.items()
-    if "." in message or ".." in message or _UNREADABLE.search("".join(message)):
-        strange = next(key for key, _ in rows if key in (".", "..") or _UNREADABLE.search(key))
+    rows = dict(message.items())
+    if not STEPS.isdisjoint(rows) or _UNREADABLE.search("".join(rows)):
+        strange = next(key for key in rows if key in STEPS or _UNREADABLE.search(key))
         raise _refused(f"{strange[:40]!r} is no key", "message", "name it by words")
-    for _, value in rows:
+    for value in rows.values():
         if type(value) is Message:
             _refuse_strange_keys(value)
 

@@ -51,7 +51,7 @@ def transition(stage: Stage, state: Message, assignment: Assignment, policy: Pol
     halted = state.get("halted")
     if halted is not None:
         return _while_halted(state, assignment, policy)
-    verdict = _run(stage, state.without("results"), assignment)
+    verdict = _run(stage, state.with_rows({"results": REMOVED}), assignment)
     if isinstance(verdict, Fail):
         stage.rollback(assignment.slot)
         return _failed(state, assignment, verdict, policy)
@@ -86,7 +86,7 @@ def _finished(before: Message, after: Message, assignment: Assignment) -> Result
         "at-slot": assignment.slot,
         "halted": REMOVED,
     }
-    return Result(assignment.slot, after.public().with_rows(own))
+    return Result(assignment.slot, after.with_rows(own, {}).public())
 
 
 def _failed(state: Message, assignment: Assignment, verdict: Fail, policy: Policy) -> Result:

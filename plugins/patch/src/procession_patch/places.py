@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import attrs
@@ -35,7 +36,7 @@ class Place:
         """Return what stands here, or None."""
         if not self.keys:
             return message if self.of_request else message.without(*OWN)
-        return message.at("/".join(self.keys))
+        return reduce(value_below, self.keys, message)
 
     def replaced_in(self, state: Message, value: Any) -> Message:
         """Return the state with a value in the place of what stands here; ``UNSET`` takes it out."""

@@ -32,6 +32,8 @@ class Move:
 
 def selected(source: Any) -> Move | None:
     """Return the entries that are patches, or None where there are none."""
+    if source is None:
+        return None
     if isinstance(source, Message):
         chosen = {key: entry for key, entry in source.items() if _is_patch(entry)}
         return Move(tuple(map(_content, chosen.values())), source.without(*chosen)) if chosen else None

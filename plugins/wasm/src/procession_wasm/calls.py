@@ -28,6 +28,7 @@ _MEMORY_NAMES = ("malloc", "free", "calloc", "realloc", "memalign", "posix_memal
 _GLUE_NAMES = ("setThrew", "setTempRet0", "getTempRet0", "saveSetjmp", "testSetjmp", "fflush", "main", "cabi_realloc")
 _MANAGING_NAMES = frozenset({*_MEMORY_NAMES, *_GLUE_NAMES})
 _MANAGING_PREFIXES = ("_", "stack", "emscripten_", "asyncify_", "dynCall", "memory_", RESERVED)
+_TEXTS = (str, bytes)
 _INTEGERS = {"i32": 32, "i64": 64}
 
 
@@ -105,7 +106,7 @@ def _stage_call(asked: Mapping[str, Any], choices: Choices) -> Call:
     kind = choices.numeric.get(name)
     if kind is None:
         raise _refused(f"the image exports no function {name!r:.80} of numbers")
-    texts = [place for place, given in enumerate(parameters) if isinstance(given, str | bytes)]
+    texts = [place for place, given in enumerate(parameters) if isinstance(given, _TEXTS)]
     if not texts:
         return Call(name, kind, converted(parameters, kind))
     pointer = choices.texts.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import tracemalloc
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -575,6 +575,57 @@ def test_slots_are_computed_while_a_snapshot_is_packed(
     assert 5 == process.now()["total"]
     assert beside == all(came[:2])
     assert [1, 3, 5] == one.watcher.snapshotted
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_stage_is_built_while_its_snapshot_is_unpacked(
+    shop: Opened, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    """A stage waits for the unpacking, which only comes where it is done beside; a host without threads does both."""
+    one = shop(TAPES + EVERY.format(2), kind=Tape)
+    filled(one.open(), 3, amount=1).now()
+    process = one.open()
+    unpack, begun, came = MemorySnapshotter.unpack, Tape.__init__, threading.Event()
+    waited: list[bool] = []
+
+    def coming(self: MemorySnapshotter, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        came.set()
+        return unpack(self, blobs, fingerprint)
+
+    def patient(tape: Tape, options: object = None, binding: object = None) -> None:
+        waited.append(came.wait(30 if beside else 0.2))
+        begun(tape, options, binding)
+
+    def starting(name: str, work: Callable[[], object]) -> bool:
+        return (beside or name != "procession unpacking") and begin(name, work)
+
+    monkeypatch.setattr("procession.hands.begin", starting)
+    monkeypatch.setattr(MemorySnapshotter, "unpack", coming)
+    monkeypatch.setattr(Tape, "__init__", patient)
+    process.schedule({"amount": 1})
+    assert 4 == process.now()["total"]
+    assert ([beside], [4]) == (waited, one.steps)
+
+
+def test_a_stage_whose_snapshot_does_not_unpack_is_closed(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was built beside the unpacking is let go of where that fails, whatever it raises."""
+    one = shop(TAPES + EVERY.format(2), kind=Tape)
+    filled(one.open(), 3, amount=1).now()
+    process = one.open()
+    closed: list[Tape] = []
+
+    def closing(tape: Tape) -> None:
+        closed.append(tape)
+
+    def torn(self: MemorySnapshotter, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        raise SnapshotError("torn", kind="damaged")
+
+    monkeypatch.setattr(Tape, "close", closing)
+    monkeypatch.setattr(MemorySnapshotter, "unpack", torn)
+    process.schedule({"amount": 1})
+    assert 4 == process.now()["total"]
+    assert one.built[: len(closed)] == closed
+    assert len(one.built) - 1 == len(closed) >= 1
 
 
 # -- other versions, other answers

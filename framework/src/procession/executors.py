@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from procession.errors import CacheError, ComputeError, Fact, ProcessionError, ScheduleError, SnapshotError, said
+from procession.hands import beside
 from procession.machine import initial_state, transition
 from procession.messages import Message
 from procession.process import Compiled
@@ -188,10 +189,11 @@ def _restore(process: Compiled, services: Services, record: Record, state_of: St
     foreign = record.fingerprint != process.fingerprint
     if foreign and services.accept is None:
         raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
-    point = services.snapshotter.unpack([services.cache.get_blob(each) for each in record.blobs], record.fingerprint)
-    state = state_of(record)
+    blobs = [services.cache.get_blob(each) for each in record.blobs]
+    unpacked = beside("procession unpacking", lambda: services.snapshotter.unpack(blobs, record.fingerprint))
     stage = process.build()
     try:
+        point, state = unpacked(), state_of(record)
         stage.restore(point.parts, state)
         _check_root(stage.snapshot() if record.live_root else None, record)
         if foreign:

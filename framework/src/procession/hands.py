@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
@@ -100,6 +101,19 @@ def begin(name: str, work: Job) -> bool:
     except (RuntimeError, MemoryError):
         return False
     return True
+
+
+def beside(name: str, work: Callable[[], T]) -> Callable[[], T]:
+    """Begin work on a thread of its own; return what waits for its answer, or works, where this host begins none."""
+    answer = Future[T]()
+
+    def done() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - the boundary of a thread: it is raised where somebody waits
+            answer.set_exception(error)
+
+    return answer.result if begin(name, done) else work
 
 
 def each(things: Iterable[T], do: Callable[[T], None]) -> None:

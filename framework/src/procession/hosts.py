@@ -185,13 +185,10 @@ class Host:
         head = scheduler.head(process)  # asked after the cache: it only grows
         if newest is None or head is None or newest.slot <= head.slot:
             return
-        error = CacheError(
-            f"the cache holds slot {newest.slot}, and the schedule, an older copy it seems, ends at slot {head.slot}",
-            where=f"{self.site.data}: process {process}",
-            remedy=f"results beyond it count for nothing; `procession doctor {self.site.data}` tells more",
-            kind="ahead",
-            facts={"process": process, "slot": newest.slot, "head": head.slot},
-        )
+        what = f"the cache holds slot {newest.slot}, and the schedule, an older copy it seems, ends at slot {head.slot}"
+        remedy = f"results beyond it count for nothing; `procession doctor {self.site.data}` tells more"
+        facts: dict[str, Any] = {"process": process, "slot": newest.slot, "head": head.slot}
+        error = CacheError(what, where=f"{self.site.data}: process {process}", remedy=remedy, kind="ahead", facts=facts)
         log.warning("%s", error.text)
         self._registry.watch("procession_failed", process=process, slot=newest.slot, error=error)
 

@@ -31,7 +31,7 @@ from procession.structuring import nearest
 GROUP = "procession"
 FACTORY_ROLES = ("schedulers", "stages", "snapshotters", "caches")
 TABLE_ROLES = ("keys", "commitment_schemes", "codecs", "settings", "companions")
-_FUNCTIONS = FunctionType | MethodType
+_FUNCTIONS = (FunctionType, MethodType)
 _WORDS = {"schedulers": "scheduler", "stages": "stage", "snapshotters": "snapshotter", "caches": "cache"}
 
 log = logging.getLogger("procession")
@@ -63,7 +63,7 @@ class _Hooks(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         """Look at the marked functions of a module alone: pluggy takes long to find that its other names are none."""
         own = vars(plugin).get(name) if isinstance(plugin, ModuleType) else None
-        marked = isinstance(own, _FUNCTIONS) and hasattr(own, "procession_impl")
+        marked = type(own) in _FUNCTIONS and hasattr(own, "procession_impl")
         return super().parse_hookimpl_opts(plugin, name) if marked or not isinstance(plugin, ModuleType) else None
 
 
@@ -81,7 +81,7 @@ class Registry:
         for origin, plugin in sorted(once.values(), key=lambda pair: attrs.astuple(pair[0])):
             self._register(origin, plugin)
         self._refuse_misspelt()
-        self._provisions = self._collected()
+        self._provisions = {role: self._collected(role) for role in (*FACTORY_ROLES, *TABLE_ROLES)}
         self._watching = {name: caller.get_hookimpls() for name, caller in vars(self.hooks.hook).items()}
 
     # -- Catalogue
@@ -217,10 +217,7 @@ class Registry:
                 raise PluginError(f"{hook} raised {said(error)}", where=str(origin)) from error
         return sorted(answers, key=lambda pair: attrs.astuple(pair[0]))
 
-    def _collected(self) -> dict[str, dict[str, Provision]]:
-        return {role: self._collected_role(role) for role in (*FACTORY_ROLES, *TABLE_ROLES)}
-
-    def _collected_role(self, role: str) -> dict[str, Provision]:
+    def _collected(self, role: str) -> dict[str, Provision]:
         found: dict[str, Provision] = {}
         for origin, table in self._calls(f"procession_{role}"):
             if not isinstance(table, Mapping):
@@ -285,10 +282,8 @@ def _stamp(distribution: metadata.Distribution) -> object:
     place = getattr(distribution, "_path", None)
     try:
         found = os.stat(f"{place}/entry_points.txt")  # noqa: PTH116 - to join paths takes as long again
-    except FileNotFoundError:
-        return place or object()
-    except OSError:  # in an archive
-        return object()
+    except OSError as error:  # nothing tells what is in an archive
+        return (isinstance(error, FileNotFoundError) and place) or object()
     return place, found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -142,16 +142,43 @@ def test_a_change_costs_what_changed(snapshotter: ZstdSnapshotter) -> None:
 
 
 def test_a_whole_one_comes_again(snapshotter: ZstdSnapshotter) -> None:
-    """A point has a blob for each unit of its number in base 4, until a whole one comes again, or outgrows it."""
+    """A point has a blob for each unit of its pair's number in base 4, until a whole one comes, or outgrows it."""
     lengths = [len(point.digests) for point in points(snapshotter, SPAN + 2)]
-    assert [*(1 + number % 4 + number // 4 % 4 + number // 16 for number in range(SPAN)), 1, 2] == lengths
-    assert MOST_BLOBS == max(lengths)
+    units = [1 + pair % 4 + pair // 4 % 4 + pair // 16 for pair in range(SPAN // 2)]
+    assert [*(count + other for count in units for other in (0, 1)), 1, 2] == lengths
+    assert MOST_BLOBS > max(lengths)
     dice, before, lengths = Random(6), None, []
-    for _ in range(8):  # of noise, where a change is no smaller than the whole
+    for _ in range(9):  # of noise, where a change is no smaller than the whole
         parts = {"memory": {number: dice.randbytes(PAGE) for number in range(20)}}
         before = snapshotter.pack(parts, FINGERPRINT, before)
         lengths.append(len(before.digests))
-    assert [1, 2] * 4 == lengths
+    assert [1, 2, 2] * 3 == lengths
+
+
+def test_what_comes_and_goes_in_turns_is_written_once(snapshotter: ZstdSnapshotter) -> None:
+    """A page that is one thing at every other point, and another between, is in the blobs of the first two alone."""
+    dice, before, sizes = Random(9), None, list[int]()
+    held = {number: dice.randbytes(PAGE) for number in range(20)}
+    turns = [{3: dice.randbytes(PAGE)} for _ in range(2)]
+    for number in range(8):
+        before = snapshotter.pack({"memory": held | turns[number % 2]}, FINGERPRINT, before)
+        sizes.append(len(before.content))
+    assert all(size < PAGE < min(sizes[:2]) for size in sizes[2:])
+
+
+def test_after_a_restart_points_go_on(snapshotter: ZstdSnapshotter) -> None:
+    """What follows a point that was read leans on it, of whatever number it is, and blobs stay within their bound."""
+    known = dict[bytes, bytes]()
+    held: dict[int, bytes] = {number: Random(number).randbytes(PAGE) for number in range(20)}
+    before: Point | None = None
+    for number in range(3 * SPAN):
+        held[number % 20] = number.to_bytes(2) + held[number % 20][2:]
+        before = snapshotter.pack({"memory": dict(held)}, FINGERPRINT, before)
+        known[before.digests[-1]] = before.content
+        if number % 3 == 2:
+            before = snapshotter.unpack([known[digest] for digest in before.digests], FINGERPRINT)
+        assert held == before.parts["memory"]
+    assert sum(len(content) > 20 * PAGE for content in known.values()) < 3 * SPAN // 7
 
 
 class Anything(bytes):
@@ -165,12 +192,12 @@ class Anything(bytes):
 
 def test_names_that_nobody_compares_are_caught(snapshotter: ZstdSnapshotter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A point with a change left out is refused; where no blob looks at what is before it, it passes as another."""
-    held = points(snapshotter, 3)
-    blobs = [held[0].content, held[2].content]
+    held = points(snapshotter, 4)
+    blobs = [held[0].content, held[3].content]
     with pytest.raises(SnapshotError, match="leans on another"):
         snapshotter.unpack(blobs, FINGERPRINT)
     monkeypatch.setattr(snapshotters, "_last", lambda digests: Anything())
-    assert held[2].parts != snapshotter.unpack(blobs, FINGERPRINT).parts
+    assert held[3].parts != snapshotter.unpack(blobs, FINGERPRINT).parts
 
 
 def test_more_blobs_than_there_may_be_are_refused(snapshotter: ZstdSnapshotter) -> None:
@@ -212,8 +239,9 @@ def _peak_of(work: Callable[[], object]) -> int:
 
 def test_every_flipped_byte_of_a_change_is_found(snapshotter: ZstdSnapshotter) -> None:
     """A point with one other byte in any of its blobs is refused."""
-    blobs = [point.content for point in points(snapshotter, 3)]
-    assert len(blobs) == len(points(snapshotter, 3)[-1].digests)
+    held = points(snapshotter, 4)
+    blobs = [held[number].content for number in (0, 1, 3)]
+    assert held[3].parts == snapshotter.unpack(blobs, FINGERPRINT).parts
     dice = Random(7)
     for _ in range(300):
         which = dice.randrange(3)

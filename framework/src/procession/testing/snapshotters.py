@@ -121,14 +121,15 @@ class SnapshotterContract:
     def test_blobs_have_their_place(self, snapshotter: Snapshotter) -> None:
         """A point with a blob missing, twice, in another place, of another point or another fingerprint is refused."""
         points = [snapshotter.pack(PARTS, FINGERPRINT)]
-        for parts in CHANGES[:2]:
+        for parts in CHANGES:
             points.append(snapshotter.pack(parts, FINGERPRINT, points[-1]))
-        blobs = [point.content for point in points]
-        if len(points[-1].digests) != len(blobs):  # each is whole: there are no places
+        place = next((place for place, point in enumerate(points) if len(point.digests) == 3), 0)
+        if not place:  # each is whole: there are no places
             return
         other = snapshotter.pack(CHANGES[0], FINGERPRINT).content
-        foreign = snapshotter.pack(CHANGES[1], FOREIGN, points[1]).content
-        first, second, third = blobs
+        foreign = snapshotter.pack(CHANGES[1], FOREIGN, points[place - 1]).content
+        known = {point.digests[-1]: point.content for point in points}
+        first, second, third = [known[digest] for digest in points[place].digests]
         wrong = [[], [second], [first, third], [second, first], [first, first], [first, second, second], [first, other]]
         for sequence in [*wrong, [other, second], [first, second, foreign], [first, third, second]]:
             with pytest.raises(SnapshotError):

@@ -1,9 +1,15 @@
 """Mirror: a copy of what can change of a guest, to go back to and to take snapshots of.
 
-Only pages of 4 KiB that were ever touched are looked at, and only those that changed are copied.
+Rules
+-----
+* Only pages of 4 KiB that were ever touched are looked at, and only those that changed are copied.
+* A page is hashed where it is not what it was at one of the last two snapshots: a collector that sweeps
+  at every slot marks all it finds in turns, and leaves much as it was two slots before.
 """
 
 from __future__ import annotations
+
+from hashlib import sha256
 
 from procession.roles import Live
 from procession_wasm.binary import pages_of
@@ -11,8 +17,10 @@ from procession_wasm.images import Image
 from procession_wasm.instance import Instance
 from procession_wasm.memory import ZERO
 from procession_wasm.options import WASM_PAGE
-from procession_wasm.parts import Contents, Tree, live_root, parts_of
+from procession_wasm.parts import Contents, Tree, live_of
 from procession_wasm.touched import PAGE
+
+_NONE = (b"", b"")  # no page, and so no digest of it
 
 
 class Mirror:
@@ -28,6 +36,7 @@ class Mirror:
         self._buffer = (0, 0)
         self._pages: dict[int, bytes] = {}
         self._tree = Tree()
+        self._digests: dict[int, tuple[tuple[bytes, bytes], ...]] = {}  # of a page and the one before at its place
         self._unhashed: set[int] = set()  # pages that changed since the tree was looked at
 
     @property
@@ -38,7 +47,7 @@ class Mirror:
     @property
     def size(self) -> int:
         """Return the bytes that the copy holds."""
-        return len(self._pages) * PAGE
+        return (len(self._pages) + len(self._digests)) * PAGE
 
     def take(self, instance: Instance) -> None:
         """Copy what changed since the last time."""
@@ -80,12 +89,27 @@ class Mirror:
         """Take over the contents of a snapshot."""
         self._size, self._globals, self._buffer = contents.size, contents.globals, contents.buffer
         self._pages, self._tree, self._unhashed = dict(contents.pages), Tree(), set(contents.pages)
+        self._digests = {}
         self._known = self._unhashed | self._filled
 
     def live(self) -> Live:
-        """Return the copy as the parts of a snapshot, and its root; only pages that changed are hashed."""
-        self._tree.put({number: self._pages.get(number) for number in self._unhashed})
+        """Return the copy as the parts of a snapshot, and its root."""
+        self._tree.put(self._hashed())
         self._unhashed.clear()
         contents = self.contents
-        root = live_root(contents, self._tree.root(contents.size // PAGE), self._kinds)
-        return Live(parts_of(contents, self._kinds), root)
+        return live_of(contents, self._tree.root(contents.size // PAGE), self._kinds)
+
+    def _hashed(self) -> dict[int, bytes | None]:
+        """Return the digests of changed pages, None of one of zeros; a page that is back is the object that it was."""
+        pages, digests, found = self._pages, self._digests, dict[int, bytes | None]()
+        for number in self._unhashed:
+            page = pages.get(number)
+            if page is None:
+                found[number] = None
+                continue
+            last, earlier = digests.get(number, (_NONE, _NONE))
+            if page != last[0]:
+                last, earlier = earlier if page == earlier[0] else (page, sha256(page).digest()), last
+                digests[number] = last, earlier
+            pages[number], found[number] = last
+        return found

@@ -23,7 +23,7 @@ import attrs
 
 from procession.errors import RequestError, SnapshotError
 from procession.messages import decode, encode
-from procession.roles import Part
+from procession.roles import Live, Part
 from procession_wasm.images import Image
 from procession_wasm.memory import ZERO
 from procession_wasm.options import WASM_PAGE
@@ -32,6 +32,8 @@ from procession_wasm.touched import PAGE
 UNBOOTED: Mapping[str, Part] = {"memory": b"", "globals": b""}
 NO_ROOT = bytes(32)
 SIZE_BYTES = 8
+
+_NO_CHILDREN = 16 * NO_ROOT
 
 _HEAD = struct.Struct("<16sQI")
 _BUFFER = struct.Struct(">QQ")
@@ -51,15 +53,17 @@ class Contents:
     buffer: tuple[int, int] = (0, 0)
 
 
-def parts_of(contents: Contents, kinds: Sequence[str]) -> dict[str, Part]:
-    """Return the parts of a snapshot; ``kinds`` are the value types of the globals."""
+def live_of(contents: Contents, tree: bytes, kinds: Sequence[str]) -> Live:
+    """Return the parts of a snapshot, and the root over size, pages, globals and buffer.
+
+    ``tree`` is the root of the pages, ``kinds`` are the value types of the globals.
+    """
+    size, encoded = contents.size.to_bytes(SIZE_BYTES), _encoded_globals(contents.globals, kinds)
     buffer = _encoded_buffer(contents.buffer)
-    return {
-        "memory": contents.pages,
-        "size": contents.size.to_bytes(SIZE_BYTES),
-        "globals": _encoded_globals(contents.globals, kinds),
-        **({"buffer": buffer} if buffer else {}),
-    }
+    parts: dict[str, Part] = {"memory": contents.pages, "size": size, "globals": encoded}
+    if buffer:
+        parts["buffer"] = buffer
+    return Live(parts, sha256(_ROOT + size + tree + encoded + buffer).digest())
 
 
 def contents_of(parts: Mapping[str, Part], image: Image, memory_limit: int) -> Contents:
@@ -75,21 +79,14 @@ def contents_of(parts: Mapping[str, Part], image: Image, memory_limit: int) -> C
     return Contents(size, pages, _decoded_globals(encoded, kinds), buffer)
 
 
-def live_root(contents: Contents, tree: bytes, kinds: Sequence[str]) -> bytes:
-    """Return the root over size, pages, globals and buffer; ``tree`` is the root of the pages."""
-    encoded = _encoded_globals(contents.globals, kinds) + _encoded_buffer(contents.buffer)
-    return sha256(_ROOT + contents.size.to_bytes(SIZE_BYTES) + tree + encoded).digest()
-
-
 class Tree:
     """Keep the tree of sha-256 over pages by number, and change of it what is above a changed page."""
 
     def __init__(self) -> None:
         self._levels: list[dict[int, bytes]] = [{}]
 
-    def put(self, pages: Mapping[int, bytes | None]) -> None:
-        """Take over pages; None is one of zeros."""
-        digests = {number: page and sha256(page).digest() for number, page in pages.items()}
+    def put(self, digests: Mapping[int, bytes | None]) -> None:
+        """Take over the digests of pages; None is of one of zeros."""
         for depth, level in enumerate(self._levels):
             for number, digest in digests.items():
                 if digest:
@@ -113,8 +110,9 @@ class Tree:
 
 
 def _node(level: Mapping[int, bytes], parent: int) -> bytes | None:
-    children = [level.get(number, NO_ROOT) for number in range(16 * parent, 16 * parent + 16)]
-    return sha256(b"".join(children)).digest() if any(child is not NO_ROOT for child in children) else None
+    get = level.get
+    children = b"".join([get(number, NO_ROOT) for number in range(16 * parent, 16 * parent + 16)])
+    return sha256(children).digest() if children != _NO_CHILDREN else None
 
 
 def _told(parts: Mapping[str, Part]) -> tuple[int, Mapping[int, bytes], bytes]:

@@ -84,9 +84,8 @@ def _finished(before: Message, after: Message, assignment: Assignment) -> Result
         "device": DEVICE,
         "initialized": "true",
         "at-slot": assignment.slot,
-        "halted": REMOVED,
     }
-    return Result(assignment.slot, after.with_rows(own, {}).public())
+    return Result(assignment.slot, after.without("halted").with_rows(own, {}).public())
 
 
 def _failed(state: Message, assignment: Assignment, verdict: Fail, policy: Policy) -> Result:

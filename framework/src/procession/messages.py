@@ -80,9 +80,9 @@ class Message(Node, Mapping[str, Any]):
     __slots__ = ("_below", "_private", "_read", "_rows")
 
     def __init__(self, rows: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
-        super().__init__()
-        public, self._private = frozen_rows(rows)
+        self._encoded = self._digest = self.saved_in = None
         self._read: Callable[[bytes], Table] | None = None
+        public, self._private = frozen_rows(rows)
         self._rows: Table | None = table_of(public)
         self._below = tries.are_clean(public.values())
         self.clean = self._below and not self._private
@@ -153,7 +153,9 @@ class Message(Node, Mapping[str, Any]):
         return table.count if isinstance(table, Branch) else len(table)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and not isinstance(key, bool) and self.get(key, REMOVED) is not REMOVED
+        if type(key) is not str and (isinstance(key, bool) or not isinstance(key, str | int)):
+            return False
+        return self.get(key, REMOVED) is not REMOVED
 
     def items(self) -> ItemsView[str, Any]:
         """Return the rows in canonical order, a trie walked once."""
@@ -193,7 +195,7 @@ class Message(Node, Mapping[str, Any]):
 
     def without(self, *keys: str) -> Message:
         """Return this message without some keys of its first level."""
-        present = {normalize_key(key): REMOVED for key in keys if key in self}
+        present = {normalize_key(key): REMOVED for key in keys if self.get(key, REMOVED) is not REMOVED}
         return self.with_rows(present) if present else self
 
     def with_rows(self, rows: Rows, private: Rows | None = None) -> Message:

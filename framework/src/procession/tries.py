@@ -137,7 +137,9 @@ Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 def in_order(rows: Rows | Iterable[tuple[str, Any]]) -> Rows:
     """Return rows in canonical order, that of RFC 8949: by the length of the key in bytes, then by its bytes."""
-    found = rows if type(rows) is dict else dict(rows)
+    found = dict(rows)
+    if len(found) < 2:
+        return found
     keys = sorted(found)
     keys.sort(key=len if "".join(keys).isascii() else lambda key: len(key.encode()))
     return {key: found[key] for key in keys}
@@ -169,13 +171,11 @@ def replaced(table: Table, changes: Rows) -> Table:
     if isinstance(table, Branch):
         branch = merged(table, changes)
         return branch if branch.count > FLAT_LIMIT else in_order(rows_of(branch))
-    rows, grown = dict(table), False
+    rows = table | changes
+    grown = len(rows) > len(table)
     for key, value in changes.items():
         if value is REMOVED:
-            rows.pop(key, None)
-        else:
-            grown = grown or key not in table
-            rows[key] = value
+            del rows[key]
     return table_of(rows) if grown else rows
 
 
@@ -249,14 +249,11 @@ def nibble(key: str, depth: int) -> int:
 
 def are_clean(values: Iterable[Any]) -> bool:
     """Tell whether new values of rows are known to hold no private row."""
-    for value in values:
-        kind = type(value)
-        if kind is tuple:
-            if not are_clean(value):
-                return False
-        elif kind not in PLAIN and value is not REMOVED and not (isinstance(value, Node) and value.clean):
-            return False
-    return True
+    return all(map(_is_clean, [value for value in values if type(value) not in PLAIN and value is not REMOVED]))
+
+
+def _is_clean(value: Any) -> bool:
+    return value.clean if isinstance(value, Node) else type(value) is tuple and are_clean(value)
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

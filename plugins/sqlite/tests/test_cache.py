@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -441,6 +442,46 @@ def test_file_heals_a_damaged_row(open_cache: Open, raw: apsw.Connection) -> Non
     raw.execute("UPDATE blobs SET content = x'00'")
     cache.put_blob(b"a blob")
     assert b"a blob" == cache.get_blob(digest(b"a blob"))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_blob_that_comes_with_every_record_is_not_written_again(open_cache: Open, *, told: bool) -> None:
+    """A blob that stands is not looked for any more; one that was found damaged, and only that, is put anew."""
+    cache = open_cache()
+    for slot in range(4):
+        cache.put(batch(record(slot, snapshot=digest(b"empty")), blobs=[b"empty"]))
+    _unnoticed(cache, "UPDATE blobs SET content = x'00'")
+    if told:
+        with pytest.raises(CacheError, match="damaged"):
+            cache.get_blob(digest(b"empty"))
+    cache.put(batch(record(4, snapshot=digest(b"empty")), blobs=[b"empty"]))
+    with nullcontext() if told else pytest.raises(CacheError, match="damaged"):
+        assert b"empty" == cache.get_blob(digest(b"empty"))
+
+
+@pytest.mark.parametrize("forget", ["prune", "another program", "a batch that fails"])
+def test_blob_is_written_again_where_it_may_have_gone(open_cache: Open, raw: apsw.Connection, forget: str) -> None:
+    """What was pruned, or may have been removed by another program, is put again with the next record."""
+    cache = open_cache()
+    for slot in range(4):
+        cache.put(batch(record(slot, snapshot=digest(b"empty")), blobs=[b"empty"]))
+    if forget == "prune":
+        assert 4 == cache.prune(PROCESS, 0)
+    elif forget == "another program":
+        raw.execute("DELETE FROM blobs")
+    else:
+        _unnoticed(cache, "DELETE FROM blobs")
+        with pytest.raises(AttributeError):
+            cache.put(Batch((None,), {digest(b"empty"): b"empty"}))
+    cache.put(batch(record(4, snapshot=digest(b"empty")), blobs=[b"empty"]))
+    assert b"empty" == cache.get_blob(digest(b"empty"))
+
+
+def _unnoticed(cache: SqliteCache, statement: str) -> None:
+    """Change the file as damage does, without the version that tells of it."""
+    writes = cache._writes
+    writes._db.execute(statement)
+    writes._version = writes._db.data_version()
 
 
 def test_half_written_files_are_swept(open_cache: Open, tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ class SqliteCache:
                 stored = db.execute("SELECT CAST(content AS BLOB) FROM blobs WHERE id = ?", (found,)).get
         if stored is not None and sha256(stored).digest() == digest:
             return bytes(stored)
+        if self._writes is not None:
+            self._writes.distrust(digest)
         with translated(self._path):
             content = self._folder.read(digest)
         if content is not None:

@@ -18,7 +18,7 @@ from procession_sqlite.files import RECURRING, cache_error, closed, open_writing
 from procession_sqlite.records import COLUMNS, SLOTS, SNAPSHOT, record_of, seal_of
 from procession_sqlite.tiers import NAME_BYTES, Tiers
 
-KEYS_KEPT = 10_000  # of processes, fingerprints and snapshots, in memory
+KEYS_KEPT = 10_000  # of processes, fingerprints, snapshots and blobs, in memory
 
 _RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BLOB = (
@@ -37,7 +37,7 @@ _OLD_POINTS = (
 class Writes:
     """Hold the writing connection, for one thread at a time (``with``).
 
-    Its methods but ``transaction`` and ``close`` belong inside of a transaction.
+    Its methods but ``transaction``, ``distrust`` and ``close`` belong inside of a transaction.
     """
 
     def __init__(self, path: Path, *, synchronous: int) -> None:
@@ -49,6 +49,7 @@ class Writes:
         self._version = -1  # of the file, behind the last commit of this writer
         self._next_blob = 1
         self._keys: dict[str, dict[str | bytes, int]] = {table: {} for table in RECURRING}
+        self._standing: set[bytes] = set()  # blobs that were put again and again, and not found damaged since
         self._digests = Tiers("digests")
 
     def __enter__(self) -> Writes:
@@ -118,15 +119,19 @@ class Writes:
         self._db.executemany(_RECORD, rows)
 
     def put_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
-        """Write blobs, those that are there already in their place."""
+        """Write blobs, those that are there already in their place, but for those that were so before."""
         rows: list[tuple[int, bytes]] = []
         names: list[tuple[bytes, int]] = []
         for digest, content in blobs.items():
+            if digest in self._standing:
+                continue
             found = self._digests.find(self._db, digest[:NAME_BYTES])
             rows.append((self._next_blob if found is None else found, content))
             if found is None:
                 names.append((digest[:NAME_BYTES], self._next_blob))
                 self._next_blob += 1
+            else:
+                self._standing.add(digest)
         if rows:
             self._db.executemany(_BLOB, rows)
         if names:
@@ -158,17 +163,23 @@ class Writes:
         self._db.execute("DELETE FROM records WHERE place BETWEEN ? AND ?", places)
         return [place % SLOTS for (place,) in gone]
 
+    def distrust(self, digest: bytes) -> None:
+        """Write a blob when it is put again; open to any thread, and outside of a transaction."""
+        self._standing.discard(digest)
+
     def remove_blob(self, digest: bytes) -> None:
         """Remove a blob, if it is in the file."""
+        self._standing.discard(digest)
         found = self._digests.find(self._db, digest[:NAME_BYTES])
         if found is not None:
             self._db.execute("DELETE FROM blobs WHERE id = ?", (found,))
             self._digests.remove(self._db, digest[:NAME_BYTES])
 
     def _refresh(self, version: int) -> None:
-        if version != self._version or sum(map(len, self._keys.values())) > KEYS_KEPT:
+        if version != self._version or sum(map(len, self._keys.values())) + len(self._standing) > KEYS_KEPT:
             for known in self._keys.values():
                 known.clear()
+            self._standing.clear()
             self._digests.refresh(self._db)
             self._next_blob = (self._db.execute("SELECT max(id) FROM blobs").get or 0) + 1
             self._version = version

@@ -13,13 +13,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
+import pytest
 
 from procession.errors import CacheError
 from procession.ids import hash_id
 from procession.messages import Message
 from procession.roles import Site
 from procession.schedules import Assignment, Submission, check_chain
-from procession_scheduler import FileScheduler, disk, writer
+from procession_scheduler import FileScheduler, disk, index, manifests, writer
 from procession_sqlite import CacheOptions, SqliteCache, files
 from reliability import disks
 from reliability.disks import PROCESS, SHM, clock
@@ -166,10 +167,11 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _hurried() -> Iterator[None]:
-    """Let logs be emptied after little."""
-    held = writer.IDLE, disk.WAL_BYTES, files.CHECKPOINT_PAGES
-    writer.IDLE, disk.WAL_BYTES, files.CHECKPOINT_PAGES = 0.03, 200_000, 15
-    try:
+    """Let logs be emptied, and the index of names catch up and be merged, after little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "IDLE", 0.03)
+        patch.setattr(disk, "WAL_BYTES", 200_000)
+        patch.setattr(files, "CHECKPOINT_PAGES", 15)
+        patch.setattr(index, "BEHIND", 2)
+        patch.setattr(manifests, "FAN", 2)
         yield
-    finally:
-        writer.IDLE, disk.WAL_BYTES, files.CHECKPOINT_PAGES = held

@@ -14,7 +14,7 @@ from unittest.mock import ANY
 import pytest
 
 from procession import ProcessionError, executors
-from procession_scheduler import rows, tiers
+from procession_scheduler import rows, runs
 from procession_sqlite import records
 from reliability import damages, schedules
 from reliability.damages import GROUPS, KINDS, Kept
@@ -169,13 +169,13 @@ def test_records_without_seals_are_caught(
 def test_an_index_that_nobody_checks_is_caught(
     schedule_row: Fault, written: Written, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry that has gone is seen to give a message two slots where no bucket is summed up."""
+    """An entry that has gone is seen to give a message two slots where no chunk is checked."""
     with written.copy(disk / "copy") as copy:
         copy.lose_names()
         copy.check_file()
-    monkeypatch.setattr(tiers, "check", lambda db, buckets: None)
+    monkeypatch.setattr(runs, "checked", lambda chunk, name: chunk)
     with written.copy(disk / "copy") as copy:
         copy.lose_names()
         with pytest.raises(AssertionError, match="two slots"):
             copy.check_file()
-    schedule_row.control("an index that is not summed up: two slots are caught")
+    schedule_row.control("an index that is not checked: two slots are caught")

@@ -23,8 +23,8 @@ from procession.schedules import Clock, Given, Submission, Tick, check_chain
 from procession.testing.fakes import SteppingClock
 from procession.testing.schedulers import OTHER, PROCESS, submission, submissions
 from procession_scheduler import FileScheduler, SchedulerOptions, index
+from procession_scheduler.names import name_of
 from procession_scheduler.rows import SLOTS, whole_bytes
-from procession_scheduler.tiers import name_of
 
 Open = Callable[..., FileScheduler]
 
@@ -234,12 +234,14 @@ def test_schema_that_is_not_ours_any_more_is_an_error(open_scheduler: Open, raw:
 
 
 LOST = [
-    "DELETE FROM names1",
-    "UPDATE names1 SET place = place + 1",
-    "UPDATE names1 SET place = 'nowhere', content = 5",
-    "UPDATE names1 SET name = name || x'00'",
-    "DELETE FROM sums",
-    "DELETE FROM sums WHERE bucket > 1",
+    "DELETE FROM chunks",
+    "UPDATE chunks SET packed = zeroblob(length(packed))",
+    "UPDATE chunks SET packed = 5",
+    "UPDATE chunks SET first = first || x'00'",
+    "UPDATE chunks SET run = run + 1",
+    "DELETE FROM facts WHERE what = 1",
+    "DELETE FROM facts",
+    "UPDATE facts SET content = 5",
     "UPDATE processes SET indexed = last",
     "UPDATE processes SET indexed = -1, mark = x''",
 ]
@@ -258,7 +260,7 @@ def test_message_is_found_without_its_index(open_scheduler: Open, raw: apsw.Conn
     scheduler = open_scheduler()
     scheduler.assign(PROCESS, submissions(3))
     scheduler.assign(PROCESS, submissions(1, 3))
-    assert (3, 2) == (raw.execute("SELECT count(*) FROM names1").get, raw.execute("SELECT indexed FROM processes").get)
+    assert (1, 2) == (raw.execute("SELECT count(*) FROM chunks").get, raw.execute("SELECT indexed FROM processes").get)
     raw.execute(change)
     found = [scheduler.find(PROCESS, submission(number).message_id) for number in (2, 0, 3, 7)]
     assert [2, 0, 3, None] == found
@@ -301,7 +303,7 @@ def test_lost_index_gives_no_message_two_slots(
 
 
 @pytest.mark.usefixtures("prompt")
-@pytest.mark.parametrize("table", ["names1", "names2", "sums"])
+@pytest.mark.parametrize("table", ["chunks", "sqlite_autoindex_chunks_1", "facts"])
 def test_index_that_cannot_be_read_is_made_anew(
     open_scheduler: Open, raw: apsw.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str
 ) -> None:
@@ -328,7 +330,7 @@ def test_index_that_cannot_be_made_anew_is_an_error(open_scheduler: Open, raw: a
     first = open_scheduler()
     first.assign(PROCESS, [submission(0, key="k0"), submission(1, key="k1")])
     first.close()
-    raw.execute(f"DELETE FROM sums WHERE bucket > 1; UPDATE known SET {change} WHERE number = 1")
+    raw.execute(f"DELETE FROM chunks; UPDATE known SET {change} WHERE number = 1")
     second = open_scheduler()
     with pytest.raises(ScheduleError, match="restore") as refused:
         second.assign(PROCESS, [submission(0, key="k0")])
@@ -356,7 +358,7 @@ def test_damage_met_in_a_group_is_borne_alone(open_scheduler: Open, raw: apsw.Co
         assert [0, 1] == [call.result(20)[0].slot for call in (held, calls[1])]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("broken", [False, True])
 def test_schedule_of_an_earlier_version_is_taken_over(
     open_scheduler: Open, raw: apsw.Connection, caplog: pytest.LogCaptureFixture, version: int, broken: bool
@@ -367,16 +369,16 @@ def test_schedule_of_an_earlier_version_is_taken_over(
     first.close()
     known = raw.execute("SELECT * FROM known").fetchall()
     make_earlier(raw, version, known)
-    if broken and version == 2:
-        raw.execute("DELETE FROM known WHERE number = 1")
+    if broken and version > 1:
+        raw.execute("DELETE FROM known WHERE number = ?", (version - 1,))
     reader = open_scheduler(read_only=True)
     assert [1, None] == [reader.find(PROCESS, submission(number).message_id) for number in (1, 7)]
     second = open_scheduler()
     assert 3 == second.assign(PROCESS, [submission(3)])[0].slot
-    if broken and version == 2:
+    if broken and version > 1:
         with pytest.raises(ScheduleError, match="restore"):
             second.assign(PROCESS, [submission(2, key="k2")])
-        assert "number 1" in caplog.text
+        assert f"number {version - 1}" in caplog.text
         return
     again = second.assign(PROCESS, [submission(2, key="k2"), submission(1, names=["s1"])])
     assert [2, 1] == [item.slot for item in again]
@@ -385,18 +387,22 @@ def test_schedule_of_an_earlier_version_is_taken_over(
 
 
 def make_earlier(db: apsw.Connection, version: int, known: list[tuple[object, ...]]) -> None:
-    """Make a file one of version 1 or 2, whose index held the messages too."""
-    db.execute("DROP TABLE names1; DROP TABLE names2; DROP TABLE sums")
-    db.execute("ALTER TABLE processes DROP COLUMN indexed; ALTER TABLE processes DROP COLUMN mark")
+    """Make a file one of an earlier version, whose index was tables; that of 1 and 2 held the messages too."""
+    db.execute("DROP TABLE chunks; DROP TABLE facts")
     columns = "(name BLOB PRIMARY KEY, place INTEGER NOT NULL, content BLOB) WITHOUT ROWID"
-    db.execute("".join(f"CREATE TABLE names{tier} {columns};" for tier in range(3)))
-    messages = db.execute("SELECT place, message_id FROM slots").fetchall()
-    names = [(name_of("message", PROCESS, message_id), place, None) for place, message_id in messages]
-    db.executemany("INSERT INTO names0 VALUES (?, ?, ?)", [*names, *(row[1:4] for row in known)])
+    db.execute("".join(f"CREATE TABLE names{tier} {columns};" for tier in range(version // 3, 3)))
+    if version < 3:
+        db.execute("ALTER TABLE processes DROP COLUMN indexed; ALTER TABLE processes DROP COLUMN mark")
+        messages = db.execute("SELECT place, message_id FROM slots").fetchall()
+        names = [(name_of("message", PROCESS, message_id), place, None) for place, message_id in messages]
+        db.executemany("INSERT INTO names0 VALUES (?, ?, ?)", [*names, *(row[1:4] for row in known)])
     if version == 1:
         db.execute("DROP TABLE known")
     else:
         db.execute("CREATE TABLE sums (bucket INTEGER PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL)")
+    if version == 3:
+        proofs = [((number + 1) * 0x9E3779B97F4A7C15) % ((1 << 61) - 1) for number in (2, 1)]
+        db.execute("INSERT INTO sums VALUES (0, 2, ?), (1, 0, ?)", (proofs[0], proofs[1]))
     db.pragma("user_version", version)
 
 
@@ -431,7 +437,7 @@ def test_foreign_file_is_refused_untouched(tmp_path: Path, prepare: str | None, 
 def test_newer_schema_is_refused(open_scheduler: Open, raw: apsw.Connection) -> None:
     """A file of a newer version is refused with what to install."""
     open_scheduler().close()
-    raw.pragma("user_version", 4)
+    raw.pragma("user_version", 5)
     with pytest.raises(ScheduleError, match="install") as refused:
         open_scheduler()
     assert "newer-schema" == refused.value.kind

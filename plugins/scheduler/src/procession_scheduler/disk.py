@@ -13,9 +13,9 @@ from procession.schedules import Assignment
 from procession_scheduler import index, known
 from procession_scheduler.files import naming, open_writing, translated
 from procession_scheduler.index import Index
+from procession_scheduler.names import Entry
 from procession_scheduler.plans import Commit
 from procession_scheduler.rows import Tip, all_rows, proven_tip, read_at
-from procession_scheduler.tiers import Entry
 
 WAL_BYTES = 1 << 20  # of write-ahead log at which it is copied into the file while callers wait, and begun again:
 # what is written over syncs in two thirds of the time that a file takes which grows

@@ -14,7 +14,7 @@ from procession.folders import NO_ROOM, sync_folder
 from procession_scheduler import index
 
 APPLICATION = 0x50725363  # "PrSc", in the file's header
-SCHEMA_VERSION = 3  # 1 had no sums of the index, and no names beside it; 2 indexed a message with its row
+SCHEMA_VERSION = 4  # 1 had no names beside its index; 2 indexed a message with its row; 3 had an index in two tiers
 PATIENCE = 0.1  # seconds for another program to let go of the file
 DISK_FULL = "disk-full"
 DAMAGED = "damaged-schedule"

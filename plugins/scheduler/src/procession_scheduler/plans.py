@@ -18,8 +18,8 @@ from procession.canonical import MAX_DEPTH
 from procession.errors import RequestError, ScheduleError
 from procession.messages import checked_text
 from procession.schedules import Assignment, Clock, Given, Head, Submission, next_assignment
+from procession_scheduler.names import Entry, name_of
 from procession_scheduler.rows import SLOTS, NewRow, Tip, is_plain, message_of, row_of, whole_bytes
-from procession_scheduler.tiers import Entry, name_of
 
 INTEGER_LIMIT = 1 << 63  # of a timestamp or block height, as SQLite keeps them
 

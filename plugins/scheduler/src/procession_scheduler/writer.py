@@ -23,8 +23,8 @@ from procession.errors import ProcessionError, ScheduleError
 from procession.schedules import Assignment, Clock
 from procession_scheduler.disk import Disk
 from procession_scheduler.files import DAMAGED, DISK_FULL, closed
+from procession_scheduler.names import DamagedIndexError
 from procession_scheduler.plans import Commit, Draft, Offer
-from procession_scheduler.tiers import DamagedIndexError
 
 GROUP = 256  # submissions a commit takes from the queue; one call alone may hold more
 KNOWN = (DISK_FULL, DAMAGED, "locked")  # errors of a commit that is not in the file, or that the next writes over

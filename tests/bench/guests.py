@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from subprocess import SubprocessError
 from typing import Any
 
 import attrs
 
 from aos.module import MissingModuleError, aos_module, aos_pure_module
 from bench.bare import bare
-from bench.measuring import Claim, Group, Measure, Subject, cost, itself
+from bench.measuring import Claim, Group, Measure, Subject, cost, itself, one_by_one
 from procession import Kernel, Process
 
 AT_ONCE = 25  # messages that are scheduled, apart from what is measured
 COLD_SLOTS = 60  # of the stored process that is opened
 KIND = "results/error/kind"
 FINE, TRAPPED, TWO = (KIND, "ok"), (KIND, "trap"), ("results/data", "2")  # how messages end
+
+OPENING = """
+import json, sys, time
+from procession import Kernel
+begun = time.perf_counter()
+with Kernel.open(data=sys.argv[1]) as kernel:
+    process = kernel.process(kernel.processes()[0])
+    process.compute(process.schedule(json.loads(sys.argv[2])).slot)
+    print((time.perf_counter() - begun) * 1e3)
+"""
 
 LITTLE, MUCH = 16, 4096  # pages of 64 KiB: 1 MiB, 256 MiB
 LEDGER = """(module
@@ -66,7 +77,7 @@ class Image:
         """Say why it is not here, or nothing."""
         try:
             self.fetch()
-        except (MissingModuleError, OSError, SubprocessError) as error:
+        except (MissingModuleError, OSError, subprocess.SubprocessError) as error:
             return str(error)
         return ""
 
@@ -115,12 +126,22 @@ class Guest:
     @contextmanager
     def cold(self, folder: Path) -> Iterator[Measure]:
         """Open a stored process and compute its next slot, compiled code being there: milliseconds."""
-        file, data = self.file(folder), folder / "data"
-        with Kernel.open(file, data=data) as kernel:
+        data = self._stored(folder)
+        yield lambda seconds: self._opening(data)
+
+    @contextmanager
+    def begun(self, folder: Path) -> Iterator[Measure]:
+        """Do the same in a program that has imported the kernel and nothing else: milliseconds."""
+        command = [sys.executable, "-c", OPENING, str(self._stored(folder)), json.dumps(self.message(0))]
+        yield lambda seconds: float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+    def _stored(self, folder: Path) -> Path:
+        """Store a process, and return its data folder."""
+        with Kernel.open(self.file(folder), data=folder / "data") as kernel:
             process = kernel.spawn()
             process.schedule_many([*self.before, *map(self.message, range(COLD_SLOTS))])
             process.now()
-        yield lambda seconds: self._opening(data)
+        return folder / "data"
 
     def _computing(self, process: Process, seconds: float) -> float:
         spent, done = 0.0, 0
@@ -179,7 +200,9 @@ def aos_groups(image: Image) -> Iterator[Group]:
     )
     yield Group(f"{name}, warm", (alone, default, stored), beside)
     cold = Subject(f"{name}: a folder opened, to the next slot", "ms", aos(image).cold, image.absent)
-    yield Group(f"{name}, cold", (cold,), (Claim(f"{name}: cold start", (cold.name,), "ms", itself, most=30),))
+    begun = Subject(f"{name}: the same in a program that has just begun", "ms", aos(image).begun, image.absent)
+    start = Claim(f"{name}: cold start", (cold.name,), "ms", itself, most=30)
+    yield Group(f"{name}, cold", (cold, begun), (start,), measure=one_by_one)
 
 
 @contextmanager

@@ -132,6 +132,16 @@ def in_turns(subjects: Sequence[Subject], folder: Path, plan: Plan, *, warm: boo
     return figures
 
 
+def one_by_one(subjects: Sequence[Subject], folder: Path, plan: Plan) -> Figures:
+    """Measure subjects of which no ratio is taken, each by itself: a program that begins is no company."""
+    figures: Figures = {}
+    for number, subject in enumerate(subjects):
+        place = folder / f"alone-{number}"
+        place.mkdir()
+        figures |= in_turns([subject], place, plan)
+    return figures
+
+
 def unopened(folder: Path) -> AbstractContextManager[Measure]:
     """Stand for a subject that is measured in another way than by slices, or not yet."""
     raise NotImplementedError("it has no slices")

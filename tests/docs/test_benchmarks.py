@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bench.measuring import TINY, Claim, Group, Subject, in_turns, itself, rate, unopened
+from bench.measuring import TINY, Claim, Group, Measure, Subject, in_turns, itself, one_by_one, rate, unopened
 from bench.report import BEGIN, END, group_lines, write_page
 from bench.rows import GROUPS
 
@@ -127,6 +129,22 @@ def test_subjects_take_turns(tmp_path: Path) -> None:
     figures = in_turns(subjects, tmp_path, TINY)
     turns = [name for name, before in zip(asked, ["", *asked], strict=False) if name != before]
     assert ["a", "b", "a", "b", "a", "b closed", "a closed"] == turns
+    assert {"a": TINY.slices, "b": TINY.slices} == {name: len(values) for name, values in figures.items()}
+
+
+def test_subjects_may_be_measured_one_by_one(tmp_path: Path) -> None:
+    """Where no ratio is taken, a subject is closed before the next one is opened."""
+    asked: list[str] = []
+
+    @contextmanager
+    def opened(folder: Path, name: str) -> Iterator[Measure]:
+        asked.append(f"{name} opened")
+        yield lambda seconds: float(len(asked))
+        asked.append(f"{name} closed")
+
+    subjects = [Subject(name, "ms", partial(opened, name=name)) for name in ("a", "b")]
+    figures = one_by_one(subjects, tmp_path, TINY)
+    assert ["a opened", "a closed", "b opened", "b closed"] == asked
     assert {"a": TINY.slices, "b": TINY.slices} == {name: len(values) for name, values in figures.items()}
 
 

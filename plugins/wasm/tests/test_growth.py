@@ -13,10 +13,12 @@ import pytest
 import wasmtime
 
 from procession.errors import ComputeError
-from procession_wasm import growth, images
+from procession.messages import Message
+from procession.roles import Ok
+from procession_wasm import growth, images, instance
 from procession_wasm.binary import opened, shape_of
 
-SPARE = 24 << 20  # bytes that are left of this host
+KINDS = {"VmData": resource.RLIMIT_DATA, "VmSize": resource.RLIMIT_AS}
 TYPED = {True: "(type (func (param {p}) (result {p})))", False: ""}
 WAT = """(module
   {type}
@@ -70,16 +72,16 @@ def test_a_module_that_never_grows_is_left_alone() -> None:
 
 
 @contextmanager
-def no_more_memory() -> Iterator[None]:
-    """Let this program have little more memory than it has."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
+def no_more(kind: str, spare: int) -> Iterator[None]:
+    """Let this program have so many bytes more than it has."""
+    before = resource.getrlimit(KINDS[kind])
     status = Path("/proc/self/status").read_text("utf-8")
-    held = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
-    resource.setrlimit(resource.RLIMIT_DATA, (held + SPARE, before[1]))
+    held = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(f"{kind}:"))
+    resource.setrlimit(KINDS[kind], (held + spare, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
+        resource.setrlimit(KINDS[kind], before)
 
 
 @pytest.fixture(params=["i32", "i64"])
@@ -91,7 +93,7 @@ def grower(request: pytest.FixtureRequest, drive: Callable[..., Any]) -> Any:
 def test_a_host_without_memory_is_no_result(grower: Any) -> None:
     """A growth that is allowed and that this host has no memory for is told, not recorded, and may be had later."""
     before = grower.root()
-    with no_more_memory():
+    with no_more("VmData", 24 << 20):
         assert (2,) == grower.call("grow", 3)
         with pytest.raises(ComputeError) as failed:
             grower.call("grow", 8000)
@@ -105,6 +107,22 @@ def test_without_the_change_a_host_decides(drive: Callable[..., Any], monkeypatc
     """As the module was, what this host lacks is an answer like any other."""
     monkeypatch.setattr(images.growth, "told", lambda content, shape: content)
     guest = drive(text("i32"), {"a.b": lambda guest, one: None}, memory_limit=1 << 30)
-    with no_more_memory():
+    with no_more("VmData", 24 << 20):
         assert (-1,) == guest.call("grow", 8000)
     assert (2,) == guest.call("grow", 8000)
+
+
+def test_a_host_without_room_for_a_guest_is_no_result(
+    stage: Callable[..., Any], drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest that finds no addresses for its memory is told, not recorded, and starts later."""
+    made = stage(text("i32"), {"a.b": lambda guest, one: None})
+    genesis = drive(text("i32"), {"a.b": lambda guest, one: None}).assignment(0, {})
+    with no_more("VmSize", 1 << 30), pytest.raises(ComputeError) as failed:
+        made.init(Message(), genesis)
+    assert "host-memory" == failed.value.kind
+    assert isinstance(made.init(Message(), genesis), Ok)
+    made.close()
+    monkeypatch.setattr(instance, "is_want_of_room", lambda stopped: False)
+    with no_more("VmSize", 1 << 30), pytest.raises(wasmtime.WasmtimeError):
+        made.init(Message(), genesis)

@@ -149,6 +149,11 @@ def test_an_image_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 10)
     with pytest.raises(RequestError, match="11 bytes, at most 10"):
         Images().compiled("an id", b"\0" * 11)
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    monkeypatch.setattr(images, "ADDED_BYTES", 0)
+    grows = "(drop (memory.grow (i32.const 0)))"
+    with pytest.raises(RequestError, match="bytes once it is opened, at most 100"):
+        Images().compiled("an id", f"(module (memory 1) (func {grows}))".encode())
 
 
 def test_a_missing_image_is_refused(stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

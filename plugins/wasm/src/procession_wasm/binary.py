@@ -131,20 +131,22 @@ def opened(content: bytes, shape: Shape) -> bytes:
     added = [("memory", 2, shape.imported("memory"))] if shape.memories else []
     added += [(f"global:{index}", 3, index) for index, _ in shape.mutable_globals()]
     added += [("start", 0, shape.start)] if shape.start is not None else []
-    rows = [_named(f"{RESERVED}{name}") + bytes([kind]) + unsigned(index) for name, kind, index in added]
+    rows = [named(f"{RESERVED}{name}") + bytes([kind]) + unsigned(index) for name, kind, index in added]
     kept = [(number, body) for number, body in sections(content) if number not in (_CUSTOM, _START)]
-    return joined(_with_exports(kept, rows))
+    return with_exports(kept, rows)
 
 
-def _with_exports(kept: list[tuple[int, bytes]], rows: list[bytes]) -> list[tuple[int, bytes]]:
+def with_exports(kept: list[tuple[int, bytes]], rows: list[bytes]) -> bytes:
+    """Return a module of sections, in their order, with more exports."""
     present = Reader(dict(kept).get(_EXPORTS, b"\0"))
     count = present.unsigned()
     body = unsigned(count + len(rows)) + present.content[present.at :] + b"".join(rows)
     others = [section for section in kept if section[0] != _EXPORTS]
-    return sorted([*others, (_EXPORTS, body)], key=lambda section: _ORDER.index(section[0]))
+    return joined(sorted([*others, (_EXPORTS, body)], key=lambda section: _ORDER.index(section[0])))
 
 
-def _named(name: str) -> bytes:
+def named(name: str) -> bytes:
+    """Return a name of ASCII as a module writes it."""
     return unsigned(len(name)) + name.encode()
 
 

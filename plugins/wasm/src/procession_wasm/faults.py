@@ -27,7 +27,7 @@ _TEXTS = {
 }
 
 
-_NO_ROOM = "GC heap out of memory"  # how the engine says that it gets none for exceptions
+_WANTS = ("GC heap out of memory", "(os error 12)")  # how the engine says that it gets none for exceptions, or at all
 
 
 class GuestError(Exception):
@@ -64,8 +64,8 @@ def fault_of(stopped: Trap | WasmtimeError, *, growth_refused: bool) -> GuestErr
 
 
 def is_want_of_room(stopped: Trap | WasmtimeError) -> bool:
-    """Tell whether this host has no memory for exceptions: the limit of a guest is beyond those that it can keep."""
-    return not isinstance(stopped, Trap) and _NO_ROOM in str(stopped)
+    """Tell whether this host has no memory left: the limit of a guest is beyond the exceptions that it can keep."""
+    return not isinstance(stopped, Trap) and any(want in str(stopped) for want in _WANTS)
 
 
 def _name_of(trap: Trap) -> str:

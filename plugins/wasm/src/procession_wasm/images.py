@@ -13,11 +13,11 @@ import wasmtime
 
 from procession.errors import RequestError
 from procession.roles import Site
-from procession_wasm import binary, bounds, instructions, legacy, shims
+from procession_wasm import binary, bounds, growth, instructions, legacy, shims
 from procession_wasm.binary import Limits, Shape
 from procession_wasm.companions import Companions
 from procession_wasm.compiler import configured, valid_form
-from procession_wasm.compiling import UnfitError, child
+from procession_wasm.compiling import ADDED_BYTES, UnfitError, child
 from procession_wasm.prepared import BESIDE, IMAGE, Prepared, Store, engine_version, shape_in
 from procession_wasm.watches import Watch, check_stack
 
@@ -169,7 +169,13 @@ def _keep(table: OrderedDict[str, T], key: str, value: T, most: int) -> None:
 def fingerprint() -> dict[str, str]:
     """Return what fuel and traps depend on beside the image: the engine and how it is set."""
     switches = [name for name, on in _SWITCHES.items() if on]
-    flags = [*switches, f"max_wasm_stack={STACK_BYTES}", f"shim={shims.VERSION}", f"legacy={legacy.VERSION}"]
+    flags = [
+        *switches,
+        f"max_wasm_stack={STACK_BYTES}",
+        f"shim={shims.VERSION}",
+        f"legacy={legacy.VERSION}",
+        f"growth={growth.VERSION}",
+    ]
     return {"wasmtime": engine_version(), "flags": " ".join(flags)}
 
 
@@ -207,7 +213,7 @@ def compile_image(watch: Watch, image_id: str, content: bytes, store: Store | No
         with child(ASKED, MAX_BYTES) as compiler:
             binary_form = compiler.ask(content)
             shape = _checked(image_id, binary_form)
-            artefact = compiler.ask(binary.opened(binary_form, shape))
+            artefact = compiler.ask(_opened(image_id, binary_form, shape))
         if store is not None:
             store.save(content, Prepared(shape, artefact), IMAGE)
         return Image(image_id, watch, wasmtime.Module.deserialize(watch.engine, artefact), shape, store)
@@ -221,7 +227,16 @@ def _compiled_here(watch: Watch, image_id: str, content: bytes) -> Image | None:
     if len(binary_form) > bounds.SIMPLE_BYTES or not bounds.is_simple(binary_form):
         return None
     shape = _checked(image_id, binary_form)
-    return Image(image_id, watch, wasmtime.Module(watch.engine, binary.opened(binary_form, shape)), shape)
+    return Image(image_id, watch, wasmtime.Module(watch.engine, _opened(image_id, binary_form, shape)), shape)
+
+
+def _opened(image_id: str, binary_form: bytes, shape: Shape) -> bytes:
+    made = growth.told(binary.opened(binary_form, shape), shape)
+    if len(made) > MAX_BYTES + ADDED_BYTES:
+        raise bad_image(
+            image_id, f"it has {len(made)} bytes once it is opened, at most {MAX_BYTES + ADDED_BYTES} are taken"
+        )
+    return made
 
 
 def _checked(image_id: str, binary_form: bytes) -> Shape:

@@ -16,6 +16,7 @@ from procession_wasm.binary import RESERVED
 from procession_wasm.crossing import Crossing
 from procession_wasm.direct import Entry, Gate, Window
 from procession_wasm.faults import GuestError, fault_of, is_want_of_room
+from procession_wasm.growth import FAILED, ROOM
 from procession_wasm.guest import Guest
 from procession_wasm.images import TABLE_ELEMENTS, Image
 from procession_wasm.linking import Links
@@ -65,7 +66,7 @@ class Instance:
             self._front, self._exports, self._back = self._linked(memory_limit)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as stopped:
             self.close()
-            fault = fault_of(stopped, growth_refused=False)
+            fault = _host_memory() if is_want_of_room(stopped) else fault_of(stopped, growth_refused=False)
             if fault is None:
                 raise
             raise fault from None
@@ -75,6 +76,8 @@ class Instance:
         lanes = ("i64",) * sum(LEDGER_LANES.get(kind, 1) for _, kind in image.shape.mutable_globals())
         self._read_globals = self._made(self._back, "read", (), lanes)
         self._write_globals = self._made(self._back, "write", lanes, ())
+        if ROOM in self._exports:
+            self._global(ROOM).set_value(self._gate.store, self._most_pages(memory_limit))
         if image.memory is not None:
             memory = self._exports[f"{RESERVED}memory"]
             assert isinstance(memory, wasmtime.Memory)
@@ -157,6 +160,18 @@ class Instance:
         self._gate.close()
         self._crossing.close()
 
+    def _has_failed(self) -> bool:
+        """Tell whether the guest's own growth failed for want of this host's memory, and forget it."""
+        failed = FAILED in self._exports and bool(self._global(FAILED).value(self._gate.store))
+        if failed:
+            self._global(FAILED).set_value(self._gate.store, 0)
+        return failed
+
+    def _global(self, name: str) -> wasmtime.Global:
+        found = self._exports[name]
+        assert isinstance(found, wasmtime.Global)
+        return found
+
     def _linked(self, memory_limit: int) -> tuple[Exports, Exports, Exports]:
         store, links, shape = self._gate.store, self._links, self.image.shape
         front = wasmtime.Instance(store, links.front, []).exports(store)
@@ -198,10 +213,14 @@ class Instance:
         self.leave()
         self._gate.fuel = _OWN_FUEL
         (grown,) = self._grown()
-        if grown == _BY_THE_HOST or is_want_of_room(stopped):
-            return ComputeError("this host has no memory left for a guest", kind="host-memory")
+        if grown == _BY_THE_HOST or self._has_failed() or is_want_of_room(stopped):
+            return _host_memory()
         refused = bool(grown) or (self.memory is not None and self.memory.growth_refused)
         return fault_of(stopped, growth_refused=refused)
+
+
+def _host_memory() -> ComputeError:
+    return ComputeError("this host has no memory left for a guest", kind="host-memory")
 
 
 def _pieces(streams: Window, sizes: bytes) -> dict[int, bytes]:

@@ -17,16 +17,18 @@ from collections.abc import Callable, Mapping
 from procession_wasm.reader import TYPED_REFERENCES, Reader, sections
 
 _LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
-_UNLABELLED = (
+_STILL = (
     rb"[\x00\x01\x05\x0f\x1a\x1b\x45-\xc4\xd1]"
-    rb"|[\x08\x10\x12\x20-\x25\x3f-\x42\xd0\xd2]" + _LEB + rb"|[\x11\x13\x28-\x3e]" + _LEB + _LEB + rb"|\x43.{4}"
+    rb"|[\x08\x10\x12\x20-\x25\x3f\x41\x42\xd0\xd2]" + _LEB + rb"|[\x11\x13\x28-\x3e]" + _LEB + _LEB + rb"|\x43.{4}"
     rb"|\x44.{8}"
 )
+_UNLABELLED = _STILL + rb"|\x40" + _LEB
 _LABELLED = rb"[\x0a\x0b]|[\x02-\x04][\x40\x7b-\x7f]|[\x0c\x0d]" + _LEB
 
 RUN = re.compile(rb"(?:" + _UNLABELLED + rb"|" + _LABELLED + rb")*+", re.DOTALL)
+STILL = re.compile(rb"(?:" + _STILL + rb"|" + _LABELLED + rb")*+", re.DOTALL)  # none grows a memory
 UNLABELLED = re.compile(rb"(?:" + _UNLABELLED + rb")*+", re.DOTALL)  # neither open or end a block, nor go to one
-_CODE, _TRY_TABLE = 10, 0x1F
+_CODE, _TRY_TABLE, GROW = 10, 0x1F, 0x40
 _CHANGES: Mapping[tuple[int, int], str] = {
     (0x26, 0): "table.set",
     (0xFC, 8): "memory.init",

@@ -252,6 +252,29 @@ def test_hands_that_are_busy_at_the_end_go_when_they_are_done() -> None:
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "a hand of this test"])
 
 
+def test_the_hand_that_was_free_last_takes_the_next_job() -> None:
+    """Of two threads that wait, the job goes to the one that did something last."""
+    hands, done, threads = Hands("a hand of this test"), threading.Event(), {}
+    entered, leaves = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    def job(number: int) -> None:
+        threads[number] = threading.get_ident()
+        entered[number].set()
+        leaves[number].wait(PATIENCE)
+
+    for number in range(2):
+        hands.give(lambda number=number: job(number), failed=lambda error: None)
+        assert entered[number].wait(PATIENCE)
+    for leave in leaves:
+        before = hands._free
+        leave.set()
+        until(lambda before=before: hands._free is not before)
+    hands.give(lambda: (threads.update({2: threading.get_ident()}), done.set()), failed=lambda error: None)
+    assert done.wait(PATIENCE)
+    assert threads[1] == threads[2] != threads[0]
+    hands.close()
+
+
 def test_a_close_that_cannot_snapshot_closes_all_the_same(yard: Yard) -> None:
     """A kernel whose cache is full at its end says so, and leaves no stage open."""
     kernel = yard.open()

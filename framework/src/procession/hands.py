@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -22,15 +23,24 @@ PAUSE = 0.1  # seconds until an error is told again for which there was no memor
 log = logging.getLogger("procession")
 
 
+class _Hand(SimpleQueue["Job | None"]):
+    """Hold the next job of one thread that waits; ``below`` waits as well."""
+
+    below: _Hand | None = None
+
+
 class Hands:
-    """Run jobs, each at once. The threads keep no program from ending."""
+    """Run jobs, each at once. The threads keep no program from ending.
+
+    The one that was free last takes the next: what it needs is still near.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._free: _Hand | None = None
+        self._jobs: deque[Job] = deque()  # that wait for a thread
         self._count = 0
-        self._free = 0  # threads that wait for a job; below 0 where jobs wait for a thread
         self._closed = False
 
     def give(self, job: Job, failed: Told) -> None:
@@ -45,22 +55,24 @@ class Hands:
 
     def _give(self, job: Job) -> None:
         with self._lock:
-            if self._free <= 0 and self._began(job):
-                return
-            self._jobs.put(job)
-            self._free -= 1
+            if (hand := self._free) is not None:
+                hand.put(job)
+                self._free = hand.below
+            elif not self._began(job):
+                self._jobs.append(job)
 
     def close(self) -> None:
         """Let the free ones go, and the others when they are done."""
         with self._lock:
             self._closed = True
-            while self._free > 0:
-                self._free -= 1
-                self._jobs.put(None)
+            while (hand := self._free) is not None:
+                self._free = hand.below
+                hand.put(None)
 
     def _began(self, job: Job) -> bool:
+        hand = _Hand()
         self._count += 1
-        if begin(self._name, lambda: self._work(job)):
+        if begin(self._name, partial(self._work, job, hand)):
             return True
         self._count -= 1
         if not self._count:
@@ -68,15 +80,22 @@ class Hands:
             raise ComputeError("this host begins no thread", where="workers", remedy=remedy, kind="busy")
         return False
 
-    def _work(self, first: Job) -> None:
+    def _work(self, first: Job, hand: _Hand) -> None:
         job: Job | None = first
         while job is not None:
             job()
-            with self._lock:
-                if self._closed and self._free >= 0:
-                    return
-                self._free += 1
-            job = self._jobs.get()
+            job = self._next(hand) or hand.get()
+
+    def _next(self, hand: _Hand) -> Job | None:
+        """Return a job that waits; else have the hand wait for one, at the end for none."""
+        with self._lock:
+            if self._jobs:
+                return self._jobs.popleft()
+            if self._closed:
+                hand.put(None)
+            else:
+                hand.below, self._free = self._free, hand
+            return None
 
 
 def _guarded(job: Job, failed: Told) -> None:

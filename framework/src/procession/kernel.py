@@ -109,11 +109,7 @@ class Kernel:
         return [process for scheduler in self._host.schedulers() for process in scheduler.processes()]
 
     def load(
-        self,
-        schedule: Iterable[Mapping[str, Any]],
-        *,
-        definition: Message | None = None,
-        trust_ids: bool = False,
+        self, schedule: Iterable[Mapping[str, Any]], *, definition: Message | None = None, trust_ids: bool = False
     ) -> Process:
         """Take up a schedule made elsewhere; entries that are here already must be the same.
 
@@ -173,13 +169,7 @@ class Kernel:
             first = page[-1].slot + 1
 
     def compute(
-        self,
-        process: str,
-        at: int | str | None,
-        *,
-        key: str = "",
-        timeout: float | None = None,
-        patient: bool = False,
+        self, process: str, at: int | str | None, *, key: str = "", timeout: float | None = None, patient: bool = False
     ) -> Message:
         """Return the state after a slot or message id; of it at least ``key``, the whole for "".
 

@@ -147,15 +147,8 @@ def slot(request: Request) -> Message:
     process = _process(request)
     current = request.processes.head(process).slot
     (assignment,) = request.processes.read(process, current, current)
-    return Message(
-        {
-            "process": process,
-            "current": current,
-            "timestamp": assignment.timestamp,
-            "block-height": assignment.block_height,
-            "cache-control": "no-store",
-        }
-    )
+    time = {"timestamp": assignment.timestamp, "block-height": assignment.block_height}
+    return Message({"process": process, "current": current, **time, "cache-control": "no-store"})
 
 
 def compute(request: Request) -> Answer:
@@ -218,9 +211,8 @@ KEYS: Keys = {
 def _post(request: Request) -> Message:
     message = request.body.get("body", request.body)
     if not isinstance(message, Message) or not message:
-        raise RequestError(
-            "there is no message to schedule", where="schedule", remedy="POST a JSON object", kind="message"
-        )
+        text = "there is no message to schedule"
+        raise RequestError(text, where="schedule", remedy="POST a JSON object", kind="message")
     target = request.process or ("" if message.get("type") == "Process" else message.get("target"))
     if not target:
         return request.processes.begin(message).as_message()
@@ -231,9 +223,8 @@ def _post(request: Request) -> Message:
 def _process(request: Request) -> str:
     target = request.process or request.params.get("target")
     if not isinstance(target, str) or not target:
-        raise RequestError(
-            "no process is named", where=request.key, remedy="put its id in front, /ID/...", kind="unknown-process"
-        )
+        remedy = "put its id in front, /ID/..."
+        raise RequestError("no process is named", where=request.key, remedy=remedy, kind="unknown-process")
     return target
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from procession.definitions import Definition
-from procession.errors import CacheError, ComputeError, ConfigError, ProcessionError, RequestError, ScheduleError
+from procession.errors import CacheError, ComputeError, ProcessionError, RequestError, ScheduleError
 from procession.executors import ACCEPTED, Cadence, Services
 from procession.folders import DataFolder
 from procession.ids import from_id
@@ -19,7 +19,6 @@ from procession.registry import Registry
 from procession.roles import Cache, Factory, Scheduler, Site, Snapshotter
 from procession.schedules import Clock, Head, Tick, check_chain
 from procession.settings import HostSettings, seconds
-from procession.structuring import structured
 
 BROKEN = ("damaged-schedule", "broken-schedule", "gap")
 
@@ -198,10 +197,7 @@ class Host:
 
 def host_device(factory: Factory, settings: HostSettings, table: str, site: Site) -> Any:
     """Return a device built for a site with the options of its table under ``[host]``."""
-    options, problems = structured(factory.options, settings.of(table), path=f"host.{table}", read_blob=str)
-    if problems:
-        raise ConfigError(problems)
-    return factory.build(options, site)
+    return factory.build(settings.read(table, factory.options), site)
 
 
 def _holds(scheduler: Scheduler, process: str) -> bool:

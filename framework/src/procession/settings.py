@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
+from procession.errors import ConfigError
 from procession.structuring import keys_of, structured, unknown_keys
+
+T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -104,6 +107,13 @@ class HostSettings:
         """Return the raw options of ``[host.<table>]``."""
         return self.options.get(table, {})
 
+    def read(self, table: str, cls: type[T]) -> T:
+        """Return ``[host.<table>]`` as an attrs class; ConfigError lists what is wrong with it."""
+        settings, problems = structured(cls, self.of(table), path=f"host.{table}", read_blob=str)
+        if settings is None:
+            raise ConfigError(problems)
+        return settings
+
 
 _TABLES: dict[str, type] = {
     "cache": CacheSettings,
@@ -115,10 +125,7 @@ _WITH_DEVICE = ("cache", "snapshots", "scheduler")  # a device takes the other k
 
 
 def host_settings(
-    raw: Mapping[str, Any],
-    *,
-    folder: Path,
-    extensions: Mapping[str, type],
+    raw: Mapping[str, Any], *, folder: Path, extensions: Mapping[str, type]
 ) -> tuple[HostSettings, list[str]]:
     """Return the settings of a ``[host]`` table and its problems.
 

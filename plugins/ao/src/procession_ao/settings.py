@@ -8,14 +8,11 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from procession.errors import ConfigError
 from procession.ids import is_id
 from procession.settings import HostSettings
-from procession.structuring import structured
 
 TABLE = "ao"
 ANYONE, SIGNED, OPERATOR = "anyone", "signed", "operator"
@@ -56,8 +53,4 @@ class AoSettings:
 
 def ao_settings(host: HostSettings) -> AoSettings:
     """Return the ``[host.ao]`` table of a kernel's settings; ConfigError lists what is wrong with it."""
-    raw: Mapping[str, Any] = host.of(TABLE)
-    settings, problems = structured(AoSettings, raw, path=f"host.{TABLE}", read_blob=str)
-    if settings is None:
-        raise ConfigError(problems)
-    return settings
+    return host.read(TABLE, AoSettings)

@@ -6,9 +6,7 @@ from typing import Any
 
 import attrs
 
-from procession.errors import ConfigError
 from procession.settings import HostSettings, seconds
-from procession.structuring import structured
 
 TABLE = "cron"
 ANYONE, SIGNED = "anyone", "signed"
@@ -56,7 +54,4 @@ class CronSettings:
 
 def cron_settings(host: HostSettings) -> CronSettings:
     """Return the ``[host.cron]`` table of a kernel's settings; ConfigError lists what is wrong with it."""
-    settings, problems = structured(CronSettings, host.of(TABLE), path=f"host.{TABLE}", read_blob=str)
-    if settings is None:
-        raise ConfigError(problems)
-    return settings
+    return host.read(TABLE, CronSettings)

@@ -12,9 +12,7 @@ from typing import Any
 
 import attrs
 
-from procession.errors import ConfigError
 from procession.settings import HostSettings, seconds
-from procession.structuring import structured
 
 TABLE = "http"
 
@@ -77,7 +75,4 @@ class HttpSettings:
 
 def http_settings(host: HostSettings) -> HttpSettings:
     """Return the ``[host.http]`` table of a kernel's settings; ConfigError lists what is wrong with it."""
-    settings, problems = structured(HttpSettings, host.of(TABLE), path=f"host.{TABLE}", read_blob=str)
-    if settings is None:
-        raise ConfigError(problems)
-    return settings
+    return host.read(TABLE, HttpSettings)

@@ -12,9 +12,7 @@ from typing import Any
 
 import attrs
 
-from procession.errors import ConfigError
 from procession.settings import HostSettings, seconds
-from procession.structuring import structured
 
 TABLE = "push"
 MOST = (1 << 31) - 1  # of anything that is counted
@@ -60,7 +58,4 @@ class PushSettings:
 
 def push_settings(host: HostSettings) -> PushSettings:
     """Return the ``[host.push]`` table of a kernel's settings; ConfigError lists what is wrong with it."""
-    settings, problems = structured(PushSettings, host.of(TABLE), path=f"host.{TABLE}", read_blob=str)
-    if settings is None:
-        raise ConfigError(problems)
-    return settings
+    return host.read(TABLE, PushSettings)

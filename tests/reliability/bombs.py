@@ -9,6 +9,7 @@ import json
 import resource
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ from procession.messages import encode
 from procession.roles import Site
 from procession_zstd import ZstdOptions, ZstdSnapshotter, older, reading
 from procession_zstd.cells import size_of
-from procession_zstd.headers import MAGIC, VERSION
+from procession_zstd.headers import MAGIC, SECOND_VERSION, VERSION
 from reliability.disks import clock
 from reliability.zygotes import tell
 
@@ -78,15 +79,17 @@ def snapshot(content: bytes, parts: Iterable[tuple[str, int]], *, size: int | No
     return made + sha256(made).digest()
 
 
-def change(content: bytes, said: int, *, size: int) -> bytes:
-    """Return a blob of today's version with one cell, said to be so large, under a right hash."""
+def change(content: bytes, said: int, *, size: int, marks: bytes | None = None, version: int = VERSION) -> bytes:
+    """Return a blob with one cell, said to be so large, and a frame of marks, under a right hash."""
     frames = [packed(struct.pack("<II", 0, min(said, (1 << 32) - 1))), content]
-    row = {"name": "memory", "plain": False, "changed": 1, "gone": 0}
+    row: Any = {"name": "memory", "plain": False, "changed": 1, "gone": 0}
+    if version == VERSION:
+        row, frames = list(row.values()), [frames[0], packed(b"") if marks is None else marks, content]
     lengths = [len(frame) for frame in frames]
     header = encode(
         {"fingerprint": FINGERPRINT, "number": 0, "on": b"", "parts": [row], "size": size, "frames": lengths}
     )
-    made = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
+    made = MAGIC + bytes([version]) + len(header).to_bytes(4) + header + b"".join(frames)
     return made + sha256(made).digest()
 
 
@@ -113,6 +116,12 @@ def bombs() -> Iterator[Bomb]:
             content = frame(made, says=says)
             yield Bomb(f"a cell of {said}, {name}", lambda c=content, s=said: change(c, s, size=s), kinds)
             yield Bomb(f"a cell of {said}, {name}, in 9", lambda c=content, s=said: change(c, s, size=9), damaged)
+            older = partial(change, content, said, version=SECOND_VERSION)
+            yield Bomb(f"a cell of {said}, {name}, before", partial(older, size=said), kinds)
+            yield Bomb(f"a cell of {said}, {name}, in 9, before", partial(older, size=9), damaged)
+            yield Bomb(
+                f"marks of {said}, {name}", partial(change, frame(run_blocks(9), says=9), 9, size=9, marks=content)
+            )
     yield Bomb("a cell, honest, of the cap", lambda: change(frame(run_blocks(CAP), says=CAP), CAP, size=CAP), ())
     yield _bomb("honest, of the cap", run_blocks(CAP), CAP, CAP, ())
     yield _bomb("honest, one byte more", run_blocks(CAP + 1), CAP + 1, CAP + 1, large)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from base64 import b85decode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,12 +20,30 @@ from procession.roles import Part, Point, Site
 from procession.testing.fakes import SteppingClock
 from procession_zstd import ZstdOptions, ZstdSnapshotter, reading
 from procession_zstd import snapshotter as snapshotters
-from procession_zstd.headers import MAGIC, VERSION
+from procession_zstd.headers import MAGIC, SECOND_VERSION, VERSION
 from procession_zstd.trees import MOST_BLOBS, SPAN
 
 FINGERPRINT = "engine one"
 LIMIT = 1 << 20
 PAGE = 4096
+VERSIONS = (SECOND_VERSION, VERSION)
+SECOND = (  # a whole blob and one on top of it, as version 2 wrote them
+    (
+        "P*PJ)0ssI2ho)k0Za`#nX?kTDAP!}4VRCeHf}~_;Z*FA(WNu+?WoKt>Z(?C=b7gRBVQFslXJcq#Zf9j=0i<MSZ*FA(WNu+?WoB(<"
+        "ZEtdUWpHd^X>RmqV`yP+XJupqW@d6>ZDn(U7$X@0B4%!NZDM6|0BdGxZf9k3aB^vGbZTX8XK8L_Aa8DED77#BARyHM0Du4h000R9"
+        "2LJ#70uTiN00093yAdrx51<GrwJ-f(4j;t`0E7?$0RRC40|W&I2M7rY3k(eo4-gR&6BHE|7Z@2D8yp=TA0QzjBP1mzCnzZ@D=aN8"
+        "FEBAOGc+|eH#j*uJ3Ku;KR`i3LqtVJM@UIZOH55pPf$@(Q&d$}S6EqETU=dUUtnQkV`OD!XJ~0^Yiw<9Z*XyPb98lfcX)YvdwhL<"
+        "e}I94gM@{Khlq)ai;RtqkC2g)la!T~mzbHFo1C4VpP-?lqok##r>Lo_tE{cAuduPQv$VCgx45~wyS%-=zrex5!^FkL$H>Xb%goKr"
+        "&(P7*)6~`0*Vx(G+uYsW-{9fm<K*S$=jiF`>+J3B@9^>R^Yr!h_xSnx`~3a>{{nMuVQg#z0Q|>&0ifRl%TE_z0TdQc2g1KN*ZAT_"
+        "-HYw~pD_=40jV5l8{s|H{Casqcm"
+    ),
+    (
+        "P*PJ)0ssI2rlw+VZdf2O($uhkfb2;!{?AFXx1X?z&<J{C1c1501+@ytAbw0_b7^{I86XU0aA9(EbAqH~XK!w00Ay}qZDnU?Y;R&="
+        "Y;$FBY+-3`^=D&fVQyz-WC5gPXK!w00c37rZDnR{Wo>VAd1Y{HVQFskXJcq#Zf9j=0cK`$VQpn|f*2hYW^Q$DVr6mxYi4O~XJvA5"
+        "a%paKYGrO`X>Mg8Z*FBMwJ-f36rlhB000002><{90001h0{{R32><{9D77#BAPivu00RR90|NsC0|RDZav{6SF}prTq40lrE1X)l"
+        "Hn#Pb7G<3Ns0>RpoLLXAGX"
+    ),
+)
 
 
 @pytest.fixture
@@ -38,12 +57,18 @@ def row(changed: int, gone: int = 0, **changes: Any) -> dict[str, Any]:
     return {"name": "memory", "plain": False, "changed": changed, "gone": gone, **changes}
 
 
-def forged(numbers: Sequence[int], cells: bytes, *rows: Any, on: bytes = b"", **changes: Any) -> bytes:
-    """Return a blob with a right hash around a list of numbers and one frame of cells."""
-    frames = [frame_of(struct.pack(f"<{len(numbers)}I", *numbers)), *([frame_of(cells)] if cells else [])]
-    said = {"fingerprint": FINGERPRINT, "number": 0, "on": on, "parts": list(rows), "size": len(cells)}
+def forged(
+    numbers: Sequence[int], cells: bytes, *rows: Any, version: int = VERSION, marks: Any = b"", **changes: Any
+) -> bytes:
+    """Return a blob with a right hash around a list of numbers, marks of blocks, and one frame of cells or blocks."""
+    frames = [frame_of(struct.pack(f"<{len(numbers)}I", *numbers))]
+    if version == VERSION:
+        frames += [frame_of(marks)]
+        rows = tuple([list(one.values()) if isinstance(one, dict) else one for one in rows])
+    frames += [frame_of(cells)] if cells else []
+    said = {"fingerprint": FINGERPRINT, "number": 0, "on": b"", "parts": list(rows), "size": len(cells)}
     header = encode({**said, "frames": [len(frame) for frame in frames], **changes})
-    content = MAGIC + bytes([VERSION]) + len(header).to_bytes(4) + header + b"".join(frames)
+    content = MAGIC + bytes([version]) + len(header).to_bytes(4) + header + b"".join(frames)
     return content + sha256(content).digest()
 
 
@@ -52,62 +77,67 @@ def frame_of(content: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=3).compress(content)
 
 
-def test_forged_blobs_are_read_when_they_are_right(snapshotter: ZstdSnapshotter) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_forged_blobs_are_read_when_they_are_right(snapshotter: ZstdSnapshotter, version: int) -> None:
     """The forger of these tests makes good blobs, too, so that its bad ones are bad for their reason."""
-    whole = forged([3, 4, 2, 1], b"abc", row(2))
-    change = forged([7], b"", row(0, 1), on=sha256(whole).digest(), size=2)
+    whole = forged([3, 4, 2, 1], b"abc", row(2), version=version)
+    change = forged([7], b"", row(0, 1), on=sha256(whole).digest(), size=2, version=version)
     assert {"memory": {3: b"ab", 7: b"c"}} == dict(snapshotter.unpack([whole], FINGERPRINT).parts)
     assert {"memory": {3: b"ab"}} == dict(snapshotter.unpack([whole, change], FINGERPRINT).parts)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: forged([3, 0, 2, 1], b"abc", row(2)),
-        lambda: forged([3, 0xFFFFFFFF, 2, 1], b"abc", row(2)),
-        lambda: forged([3, 4, 2, 2], b"abc", row(2)),
-        lambda: forged([3, 4, 2, 0], b"abc", row(2)),
-        lambda: forged([3, 4, 2], b"abc", row(2)),
-        lambda: forged([3, 4, 2, 1, 1], b"abc", row(2)),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=2),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=4),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=-1),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), on=bytes(32)),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), number="1"),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[1]),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[]),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), frames=[-1, 1]),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), more=1),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2, more=1)),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), "text"),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2, plain=1)),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2, plain=True)),
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), row(0)),
-        lambda: forged([3, 4, 2, 1], b"", row(2), size=3),
-        lambda: forged([3, 3], b"abc", row(1, -1), row(0, 1, name="z")),
-        lambda: forged([3, 3, 5], b"abc", row(1, 1)),
-        lambda: forged([], b"abc"),
+        lambda **made: forged([3, 0, 2, 1], b"abc", row(2), **made),
+        lambda **made: forged([3, 0xFFFFFFFF, 2, 1], b"abc", row(2), **made),
+        lambda **made: forged([3, 4, 2, 2], b"abc", row(2), **made),
+        lambda **made: forged([3, 4, 2, 0], b"abc", row(2), **made),
+        lambda **made: forged([3, 4, 2], b"abc", row(2), **made),
+        lambda **made: forged([3, 4, 2, 1, 1], b"abc", row(2), **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), size=2, **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), size=4, **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), size=-1, **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), on=bytes(32), **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), number="1", **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), frames=[1], **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), frames=[], **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), frames=[-1, 1], **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), more=1, **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2, more=1), **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), "text", **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2, plain=1), **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2, plain=True), **made),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), row(0), **made),
+        lambda **made: forged([3, 4, 2, 1], b"", row(2), size=3, **made),
+        lambda **made: forged([3, 3], b"abc", row(1, -1), row(0, 1, name="z"), **made),
+        lambda **made: forged([3, 3, 5], b"abc", row(1, 1), **made),
+        lambda **made: forged([], b"abc", **made),
     ],
 )
-def test_lists_and_frames_must_agree(snapshotter: ZstdSnapshotter, make: Callable[[], bytes]) -> None:
+def test_lists_and_frames_must_agree(snapshotter: ZstdSnapshotter, make: Callable[..., bytes], version: int) -> None:
     """A blob whose numbers, sizes, counts or frames do not fit each other is damaged, whatever its hash."""
     with pytest.raises(SnapshotError) as refused:
-        snapshotter.unpack([make()], FINGERPRINT)
+        snapshotter.unpack([make(version=version)], FINGERPRINT)
     assert "damaged-snapshot" == refused.value.kind
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: forged([3, 4, 2, 1], b"abc", row(2), size=LIMIT + 1),
-        lambda: forged([], b"", row(1 << 40), size=LIMIT),
-        lambda: forged([], b"", row(0, 1 << 40), size=LIMIT),
+        lambda **made: forged([3, 4, 2, 1], b"abc", row(2), size=LIMIT + 1, **made),
+        lambda **made: forged([], b"", row(1 << 40), size=LIMIT, **made),
+        lambda **made: forged([], b"", row(0, 1 << 40), size=LIMIT, **made),
     ],
     ids=["cells", "numbers", "gone"],
 )
-def test_what_a_blob_promises_is_bounded(snapshotter: ZstdSnapshotter, make: Callable[[], bytes]) -> None:
+def test_what_a_blob_promises_is_bounded(
+    snapshotter: ZstdSnapshotter, make: Callable[..., bytes], version: int
+) -> None:
     """More bytes than the limit, or numbers for more cells than that could be, are refused before memory is taken."""
-    content = make()
+    content = make(version=version)
     tracemalloc.start()
     try:
         with pytest.raises(SnapshotError) as refused:
@@ -117,6 +147,73 @@ def test_what_a_blob_promises_is_bounded(snapshotter: ZstdSnapshotter, make: Cal
         tracemalloc.stop()
     assert "too-large" == refused.value.kind
     assert peak < LIMIT
+
+
+def cut(numbers: Sequence[int], blocks: bytes, marks: Any, **changes: Any) -> list[bytes]:
+    """Return a whole blob of a cell of three blocks and a small one, and one that cuts what it changes."""
+    whole = forged([0, 1, 1536, 3], b"a" * 1539, row(2))
+    rows, on = [row(len(numbers) // 2)], sha256(whole).digest()
+    return [whole, forged(numbers, blocks, *rows, marks=marks, on=on, size=1539, **changes)]
+
+
+def test_blocks_are_put_in_their_places(snapshotter: ZstdSnapshotter) -> None:
+    """Of a cell that is cut the blocks that are marked are others, and the rest is what it was."""
+    blobs = cut([0, 1536], b"b" * 512 + b"c" * 512, b"\1\0\1")
+    expected = {0: b"b" * 512 + b"a" * 512 + b"c" * 512, 1: b"aaa"}
+    assert {"memory": expected} == dict(snapshotter.unpack(blobs, FINGERPRINT).parts)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: cut([0, 1536], b"b" * 512, b"\1\0\1"),
+        lambda: cut([0, 1536], b"b" * 1024, b"\1\0\0"),
+        lambda: cut([0, 1536], b"b" * 1025, b"\1\0\1"),
+        lambda: cut([0, 1536], b"b" * 1024, b"\1\0"),
+        lambda: cut([0, 1536], b"b" * 1024, b"\1\0\1\0"),
+        lambda: cut([0, 1536], b"b" * 1024, b"\1\0\2"),
+        lambda: cut([0, 1536], b"b" * 1024, b"\1\0\xff"),
+        lambda: cut([0, 1536], b"", b"\1\0\1"),
+        lambda: cut([0, 1536], b"b" * 512, b"\0\0\0"),
+        lambda: cut([0, 1535], b"b" * 1535, b"\1\1\1"),
+        lambda: cut([0, 1536], b"b" * 1536, b""),
+        lambda: cut([0, 1, 1536, 3], b"b" * 1536, b"\1\1\1"),
+    ],
+)
+def test_marks_and_blocks_must_agree(snapshotter: ZstdSnapshotter, make: Callable[[], list[bytes]]) -> None:
+    """A blob with another count of marks or blocks than its cells have, or with marks of its own, is damaged."""
+    with pytest.raises(SnapshotError) as refused:
+        snapshotter.unpack(make(), FINGERPRINT)
+    assert "damaged-snapshot" == refused.value.kind
+
+
+@pytest.mark.parametrize("size", [512, 513, 1536, PAGE, 30 * PAGE])
+def test_every_way_to_change_a_cell_comes_back(snapshotter: ZstdSnapshotter, size: int) -> None:
+    """Cells that change a byte, a block, all or their size are read as they were written, and the rest stays."""
+    dice = Random(size)
+    held = {number: dice.randbytes(size) for number in range(6)}
+    first = snapshotter.pack({"memory": dict(held)}, FINGERPRINT)
+    held[0] = b"!" + held[0][1:]
+    held[1] = held[1][:-1] + b"!"
+    held[2] = dice.randbytes(size)
+    held[3] = held[3] + b"!"
+    held[4] = held[4][:511]
+    second = snapshotter.pack({"memory": dict(held), "plain": held[0]}, FINGERPRINT, first)
+    read = snapshotter.unpack([first.content, second.content], FINGERPRINT)
+    assert {"memory": held, "plain": held[0]} == dict(read.parts)
+
+
+def test_version_2_is_read(snapshotter: ZstdSnapshotter) -> None:
+    """Blobs of the version before give their parts, and what comes after leans on them."""
+    blobs = [b85decode(blob) for blob in SECOND]
+    page = bytes(range(256)) * 16
+    parts: dict[str, Part] = {"globals": b"\3" * 9, "memory": {0: b"\0" + page[1:], 7: b"\2" * PAGE, 1 << 31: b"far"}}
+    read = snapshotter.unpack(blobs, FINGERPRINT)
+    assert parts == dict(read.parts)
+    last: dict[str, Part] = {**parts, "memory": {0: page, 7: b"\2" * PAGE}}
+    made = snapshotter.pack(last, FINGERPRINT, snapshotter.pack(parts, FINGERPRINT, read))
+    assert (*read.digests, sha256(made.content).digest()) == made.digests
+    assert last == dict(snapshotter.unpack([*blobs, made.content], FINGERPRINT).parts)
 
 
 def points(snapshotter: ZstdSnapshotter, count: int) -> list[Point]:
@@ -257,8 +354,8 @@ def test_large_parts_come_back(tmp_path: Path) -> None:
     packer = ZstdSnapshotter(ZstdOptions(), Site(tmp_path, False, SteppingClock()))
     dice = Random(8)
     plain, cell = dice.randbytes(1 << 20) * 20, dice.randbytes(9 << 20)
-    first = packer.pack({"plain": plain, "cells": {5: cell, 6: b"small"}}, FINGERPRINT)
-    parts = {"plain": plain[:-7] + b"changed", "cells": {5: b"x" + cell, 6: b"small"}}
+    first = packer.pack({"plain": plain, "cells": {5: cell, 6: b"small", 7: cell}}, FINGERPRINT)
+    parts = {"plain": plain[:-7] + b"changed", "cells": {5: b"x" + cell, 6: b"small", 7: b"xx" + cell[2:]}}
     second = packer.pack(parts, FINGERPRINT, first)
     assert len(second.content) < len(first.content)
     assert parts == dict(packer.unpack([first.content, second.content], FINGERPRINT).parts)

@@ -101,8 +101,8 @@ def test_header_length_is_bounded(snapshotter: ZstdSnapshotter, length: int) -> 
 
 def test_another_version_is_foreign(snapshotter: ZstdSnapshotter) -> None:
     """A snapshot of a later version is not damaged, but not ours to read."""
-    with pytest.raises(SnapshotError, match="version 3") as refused:
-        snapshotter.unpack([forged(frame_of(b"abc"), row(b"abc"), version=3)], FINGERPRINT)
+    with pytest.raises(SnapshotError, match="version 4") as refused:
+        snapshotter.unpack([forged(frame_of(b"abc"), row(b"abc"), version=4)], FINGERPRINT)
     assert "foreign-snapshot" == refused.value.kind
 
 

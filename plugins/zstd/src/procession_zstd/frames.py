@@ -46,7 +46,11 @@ def expand(frame: memoryview, sizes: Sequence[int], *, old: bytes = b"") -> list
     try:
         if 0 < size <= AT_ONCE:
             whole = decompressor.decompress(frame)
-            return [whole[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+            return (
+                [whole]
+                if len(sizes) == 1
+                else [whole[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+            )
         with decompressor.stream_reader(frame) as reader:
             pieces = [_exactly(reader, size) for size in sizes]
             if reader.read(1):

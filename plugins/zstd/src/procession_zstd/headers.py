@@ -1,7 +1,8 @@
 """Headers: what a blob of a snapshot says of itself, read strictly.
 
 A blob is ``PRSN``, a version byte, the header's length (4 bytes, big-endian), the header as canonical CBOR,
-its zstandard frames one after the other, and the sha-256 of everything before it.
+its zstandard frames one after the other (a list of cells, the marks of blocks, blocks, cells), and the sha-256 of
+everything before it.
 
 Rules
 -----
@@ -22,12 +23,14 @@ from procession.errors import RequestError, SnapshotError
 from procession.messages import Message, decode, encode
 
 MAGIC = b"PRSN"
-VERSION = 2
+VERSION = 3
+SECOND_VERSION = 2  # changed cells were written whole
 FIRST_VERSION = 1
 LENGTH_BYTES = 4
 HASH_BYTES = 32
 HEADER_LIMIT = 1 << 20  # bytes
 
+_ROW = {"name": str, "plain": bool, "changed": int, "gone": int}
 _START = len(MAGIC) + 1 + LENGTH_BYTES
 
 
@@ -47,7 +50,7 @@ class Header:
 
     ``number`` is its point's since the whole one; ``on`` is the sha-256 of the blob that it leans on, empty for none;
     ``parts`` are all there are after it,
-    ``size`` their bytes; ``frames`` are the lengths of its frames.
+    ``size`` their bytes; ``frames`` are the lengths of its frames; ``cuts`` says that cells are cut to blocks.
     """
 
     fingerprint: str
@@ -56,11 +59,14 @@ class Header:
     parts: tuple[PartRow, ...]
     size: int
     frames: tuple[int, ...]
+    cuts: bool = True
 
 
 def sealed(header: Header, frames: Iterable[bytes]) -> bytes:
     """Return the blob of a header and its frames."""
-    encoded = encode(attrs.asdict(header))
+    rows = tuple([(row.name, row.plain, row.changed, row.gone) for row in header.parts])
+    said = {"fingerprint": header.fingerprint, "number": header.number, "on": header.on, "size": header.size}
+    encoded = encode({**said, "parts": rows, "frames": header.frames})
     if len(encoded) > HEADER_LIMIT:
         raise SnapshotError(f"{len(header.parts)} parts, their names are too many", where="snapshot", kind="too-large")
     content = b"".join((MAGIC, bytes([VERSION]), len(encoded).to_bytes(LENGTH_BYTES), encoded, *frames))
@@ -77,7 +83,7 @@ def opened(content: bytes) -> tuple[int, Message, memoryview, bytes]:
         raise damaged("the bytes do not match their hash")
     total.update(view[-HASH_BYTES:])
     version = content[len(MAGIC)]
-    if version not in (FIRST_VERSION, VERSION):
+    if version not in (FIRST_VERSION, SECOND_VERSION, VERSION):
         what = f"written as version {version}, this reads version {VERSION}"
         raise SnapshotError(what, where="snapshot", remedy="it is computed again", kind="foreign-snapshot")
     end = _START + int.from_bytes(content[len(MAGIC) + 1 : _START])
@@ -92,16 +98,18 @@ def opened(content: bytes) -> tuple[int, Message, memoryview, bytes]:
     return version, said, view[end:-HASH_BYTES], total.digest()
 
 
-def header_of(said: Message, body: memoryview) -> tuple[Header, list[memoryview]]:
-    """Return a header and the frames that it tells apart."""
+def header_of(said: Message, body: memoryview, version: int = VERSION) -> tuple[Header, list[memoryview]]:
+    """Return a header and the frames that it tells apart; each row of parts was a message in version 2."""
     types = {"fingerprint": str, "number": int, "on": bytes, "parts": tuple, "size": int, "frames": tuple}
     fingerprint, number, on, listed, size, lengths = fields(said, types)
-    header = Header(fingerprint, number, on, tuple([_row(row) for row in listed]), size, lengths)
+    cuts = version > SECOND_VERSION
+    rows = [_row(row) if cuts else _row_of_message(row) for row in listed]
+    header = Header(fingerprint, number, on, tuple(rows), size, lengths, cuts)
     check_names([row.name for row in header.parts])
     if any(type(length) is not int or length < 0 for length in lengths) or sum(lengths) != len(body):
         raise damaged("the frames are not as long as the header says")
     counts = [count for row in header.parts for count in (row.changed, row.gone)]
-    if min([0, size, *counts]) < 0 or not lengths:
+    if min([0, size, *counts]) < 0 or len(lengths) < 1 + cuts:
         raise damaged("the sizes do not add up")
     frames = []
     for length in lengths:
@@ -146,4 +154,10 @@ def damaged(what: str) -> SnapshotError:
 
 
 def _row(row: Any) -> PartRow:
-    return PartRow(*fields(row, {"name": str, "plain": bool, "changed": int, "gone": int}))
+    if not isinstance(row, tuple) or tuple(map(type, row)) != tuple(_ROW.values()):
+        raise damaged("the header does not say what it should")
+    return PartRow(*row)
+
+
+def _row_of_message(row: Any) -> PartRow:
+    return PartRow(*fields(row, _ROW))

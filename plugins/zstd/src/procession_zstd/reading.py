@@ -8,11 +8,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, islice, repeat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, compress, islice, repeat
 
 from procession.errors import SnapshotError
 from procession.roles import Part
+from procession_zstd.blocks import BLOCK, batches, blocks_of, divided, is_cut, places_of
 from procession_zstd.cells import Listed, groups, old_cells, part_of, read_list, size_of
 from procession_zstd.frames import expand
 from procession_zstd.headers import Header, PartRow, check_size, damaged
@@ -29,7 +30,8 @@ def parts_after(
     rows = _rows(header, frames[0], before)
     cells = {row.name: dict(old_cells(before.get(row.name), plain=row.plain)) for row in rows}
     old = [cell for row in rows for cell in map(cells[row.name].get, row.sizes, repeat(b""))]
-    new = iter(_expanded(old, [size for row in rows for size in row.sizes.values()], frames[1:]))
+    sizes = [size for row in rows for size in row.sizes.values()]
+    new = iter(_changed(old, sizes, frames[1:]) if header.cuts else _expanded(old, sizes, frames[1:]))
     for row in rows:
         if any(cells[row.name].pop(number, None) is None for number in row.gone):
             raise damaged("cells are gone that were not there")
@@ -55,6 +57,37 @@ def _rows(header: Header, frame: memoryview, before: Mapping[str, Part]) -> list
     if sum(sum(row.sizes.values()) for row in rows) > header.size:
         raise damaged("the sizes do not add up")
     return rows
+
+
+def _changed(old: Sequence[bytes], sizes: Sequence[int], frames: Sequence[memoryview]) -> Iterable[bytes]:
+    """Return the new cells: old ones with other blocks, and whole ones."""
+    cut = list(map(is_cut, map(len, old), sizes))
+    kept, left, at = list(compress(old, cut)), iter(frames[1:]), 0
+    (marks,) = expand(frames[0], [sum(map(len, kept)) // BLOCK])
+    if marks.translate(None, b"\0\1"):
+        raise damaged("a block is neither written nor not")
+    parted: list[bytes] = []
+    for some in batches(map(len, kept)):
+        count = sum(map(len, kept[some])) // BLOCK
+        parted += _patched(kept[some], marks[at : at + count], left)
+        at += count
+    cells, rest = iter(parted), [at for at, is_one in enumerate(cut) if not is_one]
+    whole = iter(_expanded([old[at] for at in rest], [sizes[at] for at in rest], list(left)))
+    return [next(cells if is_one else whole) for is_one in cut]
+
+
+def _patched(cells: Sequence[bytes], marks: bytes, frames: Iterator[memoryview]) -> list[bytes]:
+    """Return cells with the blocks of as many frames as their marks ask for."""
+    blocks = blocks_of(b"".join(cells))
+    for places in places_of(marks):
+        frame = next(frames, None)
+        if frame is None:
+            raise damaged("there are not as many frames as the blocks need")
+        old = b"".join([blocks[place] for place in places])
+        (new,) = expand(frame, [BLOCK * len(places)], old=old)
+        for place, block in zip(places, blocks_of(new), strict=True):
+            blocks[place] = block
+    return divided(b"".join(blocks), map(len, cells))
 
 
 def _expanded(old: Sequence[bytes], sizes: Sequence[int], frames: Sequence[memoryview]) -> list[bytes]:

@@ -8,14 +8,17 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import compress as chosen
 from itertools import islice
+from operator import ne
 
 import attrs
 
 from procession.roles import Part, Point, Site
 from procession_zstd import older
+from procession_zstd.blocks import batches, blocks_of, is_cut, places_of
 from procession_zstd.cells import Change, changes_of, groups, listed, size_of
 from procession_zstd.frames import compress
 from procession_zstd.headers import (
@@ -69,7 +72,7 @@ class ZstdSnapshotter:
         changes = changes_of(parts, on.parts if on else {})
         rows = tuple([change.row for change in changes])
         check_list(rows, size + size_of(on.parts if on else {}))
-        frames = [compress([listed(changes)], level=self._options.level), *self._frames(changes)]
+        frames = self._frames(changes)
         content = sealed(Header(fingerprint, number, _last(digests), rows, size, _lengths(frames)), frames)
         point = Point(parts, content, (*digests, sha256(content).digest()), (*sizes, len(content)))
         return counted(point, number, before if number and isinstance(before, Counted) else None)
@@ -88,13 +91,27 @@ class ZstdSnapshotter:
         assert point is not None
         return point
 
-    def _frames(self, changes: Sequence[Change]) -> Iterator[bytes]:
+    def _frames(self, changes: Sequence[Change]) -> list[bytes]:
+        """Return the list of cells and the marks of blocks, blocks that differ, and the cells that are not cut."""
         pairs = [pair for change in changes for pair in change.cells.values()]
-        left = iter(pairs)
-        for count in groups([(len(old), len(new)) for old, new in pairs]):
+        cut = [is_cut(len(old), len(new)) for old, new in pairs]
+        marks, frames = list[bytes](), list[bytes]()
+        cells = list(chosen(pairs, cut))
+        for some in batches([len(new) for _, new in cells]):
+            before, after = (blocks_of(b"".join([pair[side] for pair in cells[some]])) for side in (0, 1))
+            marks.append(bytes(map(ne, before, after)))
+            for places in places_of(marks[-1]):
+                old = b"".join([before[place] for place in places])
+                frames.append(self._compressed([after[place] for place in places], old))
+        whole = [pair for pair, is_one in zip(pairs, cut, strict=True) if not is_one]
+        left = iter(whole)
+        for count in groups([(len(old), len(new)) for old, new in whole]):
             group = list(islice(left, count))
-            old = b"".join([old for old, _ in group])
-            yield compress([new for _, new in group], level=self._options.level, old=old)
+            frames.append(self._compressed([new for _, new in group], b"".join([old for old, _ in group])))
+        return [self._compressed([listed(changes)]), self._compressed(marks), *frames]
+
+    def _compressed(self, pieces: Sequence[bytes], old: bytes = b"") -> bytes:
+        return compress(pieces, level=self._options.level, old=old)
 
     def _after(self, before: Counted | None, blob: bytes, fingerprint: str) -> Counted:
         """Return the point after one more blob."""
@@ -104,7 +121,7 @@ class ZstdSnapshotter:
         if version == FIRST_VERSION and not before:
             parts = older.unpack(said, body, fingerprint, self._options.limit)
         else:
-            header, frames = header_of(said, body)
+            header, frames = header_of(said, body, version)
             check_fingerprint(header.fingerprint, fingerprint)
             if header.on != _last(digests):
                 raise damaged("it leans on another than the one before")

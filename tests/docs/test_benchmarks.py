@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Thread
 
 import pytest
 
+from bench import signed
 from bench.measuring import TINY, Claim, Group, Measure, Subject, in_turns, itself, one_by_one, rate, unopened
 from bench.report import BEGIN, END, group_lines, write_page
 from bench.rows import GROUPS
@@ -146,6 +149,40 @@ def test_subjects_may_be_measured_one_by_one(tmp_path: Path) -> None:
     figures = one_by_one(subjects, tmp_path, TINY)
     assert ["a opened", "a closed", "b opened", "b closed"] == asked
     assert {"a": TINY.slices, "b": TINY.slices} == {name: len(values) for name, values in figures.items()}
+
+
+def test_no_connection_waits_while_others_are_got_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers connect when what they post is signed and leave after it: a server closes one that says nothing."""
+    lines, made_when_signed = {"open": 0, "made": 0}, []
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            lines["open"], lines["made"] = lines["open"] + 1, lines["made"] + 1
+            while self.rfile.readline():
+                self.rfile.readline()
+                self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            lines["open"] -= 1
+
+    class Messages:
+        def request(self, target: str) -> bytes:
+            made_when_signed.append(lines["made"])
+            return b"POST / HTTP/1.1\r\n\r\n"
+
+    @contextmanager
+    def server(folder: Path) -> Iterator[signed.Served]:
+        with TCPServer(("127.0.0.1", 0), Handler) as served:
+            thread = Thread(target=served.serve_forever)
+            thread.start()
+            yield signed.Served(f"http://127.0.0.1:{served.server_address[1]}", "/")
+            served.shutdown()
+            thread.join()
+
+    monkeypatch.setattr(signed, "Messages", Messages)
+    with signed.posting(tmp_path, server, 1) as measure:
+        assert [True, True] == [measure(0) > 0 for _ in range(2)]
+    each = 1 + signed.ROUNDS
+    assert [0] * each + [1] * each == made_when_signed
+    assert {"open": 0, "made": 2} == lines
 
 
 def test_a_page_takes_up_a_run(tmp_path: Path) -> None:

@@ -166,6 +166,15 @@ def test_maps_are_written_as_another_canonical_encoder_does(rows: dict[str, int]
     assert cbor2.dumps(rows, canonical=True) == encode(Message(rows)) == Message(rows).encoded
 
 
+@pytest.mark.parametrize("count", [1, 22, 23, 24, 63, 64, 255, 256, 70_000])
+def test_what_holds_other_values_is_written_as_another_canonical_encoder_does(count: int) -> None:
+    """Maps, lists and keys of any length have the bytes of the library's own canonical mode, whatever is in them."""
+    key = {"k" * min(count, 300): [], "\u00e9" * min(count // 2 + 1, 300): {}}
+    many = {f"{number:05}": 0.5 if number % 30 == 7 else number for number in range(count)}
+    for value in (key, many, {"a": many, "b": [0.5, *range(count)]}, [0.5] * count, [*range(count)]):
+        assert cbor2.dumps(value, canonical=True) == encode(value)
+
+
 @given(st.floats())
 def test_floats_are_shortest_and_exact(number: float) -> None:
     """A float is written in the shortest of the three forms that says it exactly."""

@@ -10,7 +10,8 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import cbor2
@@ -34,38 +35,25 @@ class Writable:
     __slots__ = ()
 
     @property
-    def link(self) -> bytes | None:
-        """Return the digest that stands for this where it is held; None where its bytes do."""
-        raise NotImplementedError
-
-    @property
-    def encoded(self) -> bytes:
-        """Return the canonical bytes."""
+    def held(self) -> bytes:
+        """Return the bytes that stand for this where it is held: its own, or a link to them."""
         raise NotImplementedError
 
 
-def dumps(value: object) -> bytes:
+def dumps(value: Any) -> bytes:
     """Return the bytes of a plain value whose maps are in canonical order.
 
     >>> dumps({"a": [True, None], "b": 1.5}).hex()
     'a2616182f5f66162f93e00'
     """
-    return cbor2.dumps(held(value), default=_write)
-
-
-def held(value: Any) -> Any:
-    """Return what the library is given for a value: it would take a message for a map, and floats are its longest."""
-    kind = type(value)
-    if kind in _NATIVE:
-        return value
-    if kind is dict:
-        return {key: item if type(item) in _NATIVE else held(item) for key, item in value.items()}
-    if kind is tuple or kind is list:
-        return [item if type(item) in _NATIVE else held(item) for item in value]
     if isinstance(value, Writable):
-        digest = value.link
-        return _Own(value) if digest is None else cbor2.CBORTag(LINK_TAG, digest)
-    return _Own(value) if kind is float else value
+        return value.held
+    kind = type(value)
+    if kind is dict:
+        return _map(value)
+    if kind is tuple or kind is list:
+        return _list(value)
+    return cbor2.dumps(value, canonical=kind is float)  # of a float, the shortest exact form, and one NaN
 
 
 def loads(content: bytes, *, limit: int, tag_hook: TagHook | None = None, depth: int = MAX_DEPTH) -> object:
@@ -107,19 +95,44 @@ def checked_integer(number: int) -> int:
     return int(number)
 
 
-class _Own:
-    """Keep a value from the library until ``_write`` is asked for it."""
+def _map(rows: dict[str, Any]) -> bytes:
+    """Return the bytes of a map; what the library writes as we do is written by it, as many rows as come together."""
+    if _NATIVE.issuperset(map(type, rows.values())):
+        return cbor2.dumps(rows)
+    run: dict[str, Any] = {}
+    parts = [_head(0xA0, len(rows))]
+    for key, value in rows.items():
+        if type(value) in _NATIVE or (type(value) is tuple and _NATIVE.issuperset(map(type, value))):
+            run[key] = value
+            continue
+        if run:
+            parts.append(_rows(run))
+            run = {}
+        parts.append(_short(key) if len(key) <= _SHORT else cbor2.dumps(key))
+        parts.append(value.held if isinstance(value, Writable) else dumps(value))
+    return b"".join([*parts, _rows(run)] if run else parts)
 
-    __slots__ = ("value",)
 
-    def __init__(self, value: float | Writable) -> None:
-        self.value = value
+def _rows(run: dict[str, Any]) -> bytes:
+    return cbor2.dumps(run)[1 if len(run) <= _SHORT else len(_head(0, len(run))) :]
 
 
-def _write(encoder: cbor2.CBOREncoder, own: _Own) -> None:
-    value = own.value
-    # of a float, the shortest exact form, and one NaN
-    encoder.write(value.encoded if isinstance(value, Writable) else cbor2.dumps(value, canonical=True))
+def _list(items: Sequence[Any]) -> bytes:
+    if _NATIVE.issuperset(map(type, items)):
+        return cbor2.dumps(items)
+    return b"".join([_head(0x80, len(items)), *map(dumps, items)])
+
+
+@lru_cache(1024)  # of keys that are short
+def _short(key: str) -> bytes:
+    return cbor2.dumps(key)
+
+
+def _head(kind: int, count: int) -> bytes:
+    if count <= _SHORT:
+        return bytes((kind | count,))
+    number = cbor2.dumps(count)
+    return bytes((kind | number[0],)) + number[1:]
 
 
 def _refuse_tag(tag: cbor2.CBORTag, immutable: bool) -> NoReturn:
@@ -130,5 +143,6 @@ def _refuse_semantics(value: object, immutable: object) -> NoReturn:
     raise ValueError("a tag has no meaning here")
 
 
-_NATIVE = frozenset({str, bytes, int, bool, type(None)})
+_NATIVE = frozenset({str, bytes, int, bool, type(None)})  # types that the library writes as we do
+_SHORT = 23  # items whose number stands in the first byte of a list or map
 _NO_SEMANTICS = dict.fromkeys(_FOREIGN_TAGS, _refuse_semantics)

@@ -92,10 +92,8 @@ class Message(Node, Mapping[str, Any]):
         """Return a message of rows that are frozen and in canonical order already; ``clean`` holds nothing private."""
         message = cls.__new__(cls)
         message._encoded = message._digest = message._read = message.saved_in = None
-        message._below = clean
+        message._rows, message._private, message._below = rows, private or {}, clean
         message.clean = clean and not private
-        message._private = private or {}
-        message._rows = rows
         return message
 
     @classmethod

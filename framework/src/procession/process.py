@@ -66,16 +66,10 @@ class _Workshop:
 
     def execution(self) -> Stage:
         """Build the execution device; one that is no stack is a stack of one."""
-        prefixes = [str(self._plain.get(key, "")) for key in ("input-prefix", "output-prefix")]
+        names = ("input_prefix", "output_prefix")
+        prefixes = {name: str(self._plain.get(name.replace("_", "-"), "")) for name in names}
         device = self._definition.execution
-        member = Member(
-            device=device,
-            table={},
-            number="",
-            input_prefix=prefixes[0],
-            output_prefix=prefixes[1],
-            imports=lambda module, name, kind: NOT_HANDLED,
-        )
+        member = Member(device=device, table={}, number="", **prefixes, imports=lambda *asked: NOT_HANDLED)
         stage = self.member(member)
         if isinstance(stage, Stack):
             return stage

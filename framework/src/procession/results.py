@@ -45,15 +45,8 @@ class Failure:
 
     def as_message(self) -> Message:
         """Return the failure as it stands under ``results/error``."""
-        return Message(
-            {
-                "kind": self.kind,
-                "message": self.message,
-                "stage": self.stage,
-                "device": self.device,
-                "pass": self.pass_number,
-            }
-        )
+        place = {"stage": self.stage, "device": self.device, "pass": self.pass_number}
+        return Message({"kind": self.kind, "message": self.message, **place})
 
 
 @attrs.frozen

@@ -213,8 +213,6 @@ class Stack:
             match self._ask(bound, view, assignment, 1):
                 case Ok(after) | Skip(after):
                     written = written.set({bound.number: _difference(shared, after)}, explicit=True)
-                case NotHandled():
-                    pass
                 case Fail() as failure:
                     return _located(failure, bound, 1)
                 case Pass():
@@ -315,18 +313,13 @@ def _combined_root(lives: Mapping[str, Live]) -> bytes:
 
 
 def _difference(before: Message, after: Message) -> Message:
-    changed = {key: value for key, value in after.items() if not same(before.get(key, NOT_HANDLED), value)}
-    return Message(changed)
+    return Message({key: value for key, value in after.items() if not same(before.get(key, NOT_HANDLED), value)})
 
 
 def _located(failure: Fail, bound: Bound, pass_number: int) -> Fail:
     stage = f"{bound.number}.{failure.stage}" if failure.stage else bound.number
-    return attrs.evolve(
-        failure,
-        stage=stage,
-        device=failure.device or bound.device,
-        pass_number=failure.pass_number or pass_number,
-    )
+    device, number = failure.device or bound.device, failure.pass_number or pass_number
+    return attrs.evolve(failure, stage=stage, device=device, pass_number=number)
 
 
 def _is_verdict(verdict: object, *, begun: bool) -> bool:

@@ -27,7 +27,6 @@ Rows = dict[str, Any]
 REMOVED = object()  # as a new value: the row goes
 
 _BRANCH = b"\xda" + BRANCH_TAG.to_bytes(4) + b"\x82"  # a list of two: the count, and the children
-_CHILDREN = bytes([0x80 | WIDTH])
 
 
 class Node(Writable):
@@ -61,9 +60,11 @@ class Node(Writable):
         return len(self.encoded) > INLINE_LIMIT
 
     @property
-    def link(self) -> bytes | None:
-        """Return the digest where a parent holds this node as a link; a small one is held inline."""
-        return self.digest if self.linked else None
+    def held(self) -> bytes:
+        """Return what a parent writes for this node: a link, or a small one whole."""
+        if self._encoded is not None and len(self._encoded) <= INLINE_LIMIT:
+            return self._encoded
+        return LINK + self.digest if self.linked else self.encoded
 
     def nodes_below(self) -> Iterable[Node]:
         """Return the nodes that this one holds directly, inline or linked."""
@@ -105,10 +106,10 @@ class Branch(Node):
         return [child for child in self.children if isinstance(child, Node)]
 
     def _encode(self) -> bytes:
-        return b"".join([_BRANCH, dumps(self.count), _CHILDREN, *map(_held, self.children)])
+        return b"".join([_BRANCH, dumps(self.count), dumps(self.children)])
 
 
-class Stub:
+class Stub(Writable):
     """Stand for a stored leaf or branch until it is looked at."""
 
     __slots__ = ("_load", "digest", "target")
@@ -118,17 +119,16 @@ class Stub:
         self._load = load
         self.target: Leaf | Branch | None = None
 
+    @property
+    def held(self) -> bytes:
+        """Return the link."""
+        return LINK + self.digest
+
     def node(self) -> Leaf | Branch:
         """Return the node, reading it the first time."""
         if self.target is None:
             self.target = self._load(self.digest)
         return self.target
-
-
-def _held(child: Child) -> bytes:
-    if isinstance(child, Leaf | Branch):
-        return LINK + child.digest if child.linked else child.encoded
-    return LINK + child.digest if child else b"\xf6"
 
 
 Child = Leaf | Branch | Stub | None

@@ -51,7 +51,8 @@ def transition(stage: Stage, state: Message, assignment: Assignment, policy: Pol
     halted = state.get("halted")
     if halted is not None:
         return _while_halted(state, assignment, policy)
-    verdict = _run(stage, state.with_rows({"results": REMOVED}), assignment)
+    begun = state.with_rows({"results": REMOVED}) if "results" in state else state
+    verdict = _run(stage, begun, assignment)
     if isinstance(verdict, Fail):
         stage.rollback(assignment.slot)
         return _failed(state, assignment, verdict, policy)
@@ -84,8 +85,9 @@ def _finished(before: Message, after: Message, assignment: Assignment) -> Result
         "device": DEVICE,
         "initialized": "true",
         "at-slot": assignment.slot,
+        "halted": REMOVED,
     }
-    return Result(assignment.slot, after.without("halted").with_rows(own, {}).public())
+    return Result(assignment.slot, after.with_rows(own, {}).public())
 
 
 def _failed(state: Message, assignment: Assignment, verdict: Fail, policy: Policy) -> Result:

@@ -137,7 +137,7 @@ Table = Rows | Branch  # of a message: flat and in canonical order, or a trie
 
 def in_order(rows: Rows | Iterable[tuple[str, Any]]) -> Rows:
     """Return rows in canonical order, that of RFC 8949: by the length of the key in bytes, then by its bytes."""
-    found = dict(rows)
+    found = rows if type(rows) is dict else dict(rows)
     if len(found) < 2:
         return found
     keys = sorted(found)
@@ -172,10 +172,11 @@ def replaced(table: Table, changes: Rows) -> Table:
         branch = merged(table, changes)
         return branch if branch.count > FLAT_LIMIT else in_order(rows_of(branch))
     rows = table | changes
-    grown = len(rows) > len(table)
+    grown = len(rows) - len(table)
     for key, value in changes.items():
         if value is REMOVED:
             del rows[key]
+            grown -= key not in table
     return table_of(rows) if grown else rows
 
 
@@ -253,7 +254,7 @@ def are_clean(values: Iterable[Any]) -> bool:
 
 
 def _is_clean(value: Any) -> bool:
-    return value.clean if isinstance(value, Node) else type(value) is tuple and are_clean(value)
+    return value.clean if isinstance(value, Node) else type(value) is tuple and (not value or are_clean(value))
 
 
 def _cleaned_branch(branch: Branch, clean: Callable[[Any], Any]) -> Branch:

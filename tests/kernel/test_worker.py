@@ -137,6 +137,11 @@ def filled(process: Process, slots: int, **rows: Any) -> Process:
     return process
 
 
+def all_but(name: str) -> Callable[[str, Callable[[], object]], bool]:
+    """Return what begins threads of every name but one."""
+    return lambda asked, work: asked != name and begin(asked, work)
+
+
 TAPES = TAPING
 KEEPING = COUNTING + 'cache-keys = ["count"]\n'
 NEVER = '[host.snapshots]\nreplay-budget = "1h"\n'
@@ -552,7 +557,7 @@ def test_slots_are_computed_while_a_snapshot_is_packed(
     shop: Opened, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
     """Packing waits for a slot that comes behind it, which only comes where packing is done beside the slots."""
-    monkeypatch.setattr("procession.batches.begin", begin if beside else lambda name, work: False)
+    monkeypatch.setattr("procession.hands.begin", begin if beside else all_but("procession packer"))
     one = shop(TAPES + EVERY.format(2), kind=Tape)
     process = one.open()
     pack, fourth = MemorySnapshotter.pack, threading.Event()
@@ -581,27 +586,24 @@ def test_slots_are_computed_while_a_snapshot_is_packed(
 def test_a_stage_is_built_while_its_snapshot_is_unpacked(
     shop: Opened, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
-    """A stage waits for the unpacking, which only comes where it is done beside; a host without threads does both."""
+    """Unpacking waits for a stage, which only comes where it is built beside; a host without threads does both."""
     one = shop(TAPES + EVERY.format(2), kind=Tape)
     filled(one.open(), 3, amount=1).now()
     process = one.open()
     unpack, begun, came = MemorySnapshotter.unpack, Tape.__init__, threading.Event()
     waited: list[bool] = []
 
-    def coming(self: MemorySnapshotter, blobs: Sequence[bytes], fingerprint: str) -> Point:
-        came.set()
+    def patient(self: MemorySnapshotter, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        waited.append(came.wait(30 if beside else 0.2))
         return unpack(self, blobs, fingerprint)
 
-    def patient(tape: Tape, options: object = None, binding: object = None) -> None:
-        waited.append(came.wait(30 if beside else 0.2))
+    def coming(tape: Tape, options: object = None, binding: object = None) -> None:
+        came.set()
         begun(tape, options, binding)
 
-    def starting(name: str, work: Callable[[], object]) -> bool:
-        return (beside or name != "procession unpacking") and begin(name, work)
-
-    monkeypatch.setattr("procession.hands.begin", starting)
-    monkeypatch.setattr(MemorySnapshotter, "unpack", coming)
-    monkeypatch.setattr(Tape, "__init__", patient)
+    monkeypatch.setattr("procession.hands.begin", begin if beside else all_but("procession unpacking"))
+    monkeypatch.setattr(MemorySnapshotter, "unpack", patient)
+    monkeypatch.setattr(Tape, "__init__", coming)
     process.schedule({"amount": 1})
     assert 4 == process.now()["total"]
     assert ([beside], [4]) == (waited, one.steps)

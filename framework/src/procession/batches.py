@@ -18,7 +18,7 @@ import attrs
 
 from procession.errors import CacheError, ComputeError, Fact, SnapshotError
 from procession.executors import ACCEPT, Executor, Services, check_chain_of
-from procession.hands import begin
+from procession.hands import beside
 from procession.ids import to_id
 from procession.messages import EMPTY, Message, same
 from procession.results import Batch, Record, Result
@@ -136,15 +136,14 @@ class Pending:
     def _pack(self, executor: Executor) -> None:
         """Have the live parts packed beside the slots that follow."""
         earlier = self._packing[-1][2] if self._packing else None
-        packing: Packing = Future()
         executor.spent = 0.0  # also where it fails: not again at every slot
         try:
             if (live := executor.stage.snapshot()) is None:
                 return
-            work = partial(_packed, self._services.snapshotter, executor, live, (earlier, packing))
-            if not begin("procession packer", work):
-                work()
+            work = partial(_packed, self._services.snapshotter, executor, live, earlier)
+            packing: Packing = beside("procession packer", work)
         except Exception as error:  # noqa: BLE001 # the plugin boundary: told where the record is finished
+            packing = Future()
             packing.set_exception(error)
         self._packing.append((len(self._records) - 1, executor, packing))
 
@@ -163,15 +162,11 @@ class Pending:
         executor.snapshot_at = record.slot
 
 
-def _packed(snapshotter: Snapshotter, executor: Executor, live: Live, order: tuple[Packing | None, Packing]) -> None:
-    earlier, packing = order
-    try:
-        if earlier is not None:
-            earlier.exception()  # each leans on the one before
-        executor.point = snapshotter.pack(live.parts, executor.process.fingerprint, executor.point)
-        packing.set_result((live.root, executor.point))
-    except BaseException as error:  # noqa: BLE001 # the boundary of a thread: told where the record is finished
-        packing.set_exception(error)
+def _packed(snapshotter: Snapshotter, executor: Executor, live: Live, earlier: Packing | None) -> tuple[bytes, Point]:
+    if earlier is not None:
+        earlier.exception()  # each leans on the one before
+    executor.point = snapshotter.pack(live.parts, executor.process.fingerprint, executor.point)
+    return live.root, executor.point
 
 
 def read_record(services: Services, process: str, slot: int, assignment: Assignment | None = None) -> Record | None:

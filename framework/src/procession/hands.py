@@ -122,17 +122,13 @@ def begin(name: str, work: Job) -> bool:
     return True
 
 
-def beside(name: str, work: Callable[[], T]) -> Callable[[], T]:
-    """Begin work on a thread of its own; return what waits for its answer, or works, where this host begins none."""
+def beside(name: str, work: Callable[[], T]) -> Future[T]:
+    """Work on a thread of its own, here and now where this host begins none; return its answer, to be waited for."""
     answer = Future[T]()
-
-    def done() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - the boundary of a thread: it is raised where somebody waits
-            answer.set_exception(error)
-
-    return answer.result if begin(name, done) else work
+    job = partial(_guarded, lambda: answer.set_result(work()), answer.set_exception)
+    if not begin(name, job):
+        job()
+    return answer
 
 
 def each(things: Iterable[T], do: Callable[[T], None]) -> None:

@@ -108,11 +108,7 @@ class Host:
 
     def holds(self, process: str) -> bool:
         """Tell whether a process is here."""
-        try:
-            self.scheduler_of(process)
-        except RequestError:
-            return False
-        return True
+        return process in self._holders or any(_holds(scheduler, process) for scheduler in self.schedulers())
 
     def checked(self, process: str) -> Scheduler:
         """Return the scheduler that holds a process, its schedule checked as ``check`` does."""

@@ -28,7 +28,7 @@ MOST_KEPT = 1 << 30  # bytes of a folder; beyond them the oldest files go
 
 _HEAD = b"procession shelf 2\n"
 _DIGEST = 32
-_PIECE = 256 << 10  # bytes that are read and hashed at once: what the processor keeps near
+_PIECE = 1 << 20  # bytes that are read and hashed at once, while other threads run
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _STEP = _FOLDER | getattr(os, "O_PATH", 0)  # on the way nothing is read, and may not always be
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait

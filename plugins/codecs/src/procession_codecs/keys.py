@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import attrs
 from coincurve import PublicKey
-from Crypto.Hash import keccak as _keccak
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -50,7 +49,9 @@ def keccak256(content: bytes) -> bytes:
     >>> keccak256(b"").hex()[:16]
     'c5d2460186f7233c'
     """
-    return bytes(_keccak.new(digest_bits=256, data=content).digest())
+    from Crypto.Hash import keccak as hashing  # here: a tenth of what a program takes to begin, and few need it
+
+    return bytes(hashing.new(digest_bits=256, data=content).digest())
 
 
 def signed_by_rsa(key: bytes, signature: bytes, content: bytes, *, bits: int) -> bool:

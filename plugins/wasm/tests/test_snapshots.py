@@ -129,6 +129,22 @@ def test_scanning_all_finds_the_same(drive: Callable[..., Any], monkeypatch: pyt
     assert (1,) == scanned.call("get", 900_000)
 
 
+@pytest.mark.parametrize("advised", [True, False])
+def test_pages_lie_apart_and_come_back(
+    drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, advised: bool
+) -> None:
+    """Ranges of pages are put in their places, also where the system makes no room for a range at once."""
+    large, given = KEEPER.replace("(memory 1 8)", "(memory 16 32)"), []
+    one = drive(large)
+    for at in (5, 70_000, 74_000, 900_000, 16 * 65536 - 1):
+        one.call("set", at, 1)
+    advise = memory._advise
+    monkeypatch.setattr(memory, "_advise", lambda *asked: given.append(asked) or (advise(*asked) if advised else -1))
+    live = one.stage.snapshot()
+    assert live == restored(drive, live.parts, large).stage.snapshot()
+    assert [2, 2, 1, 1] == [size // memory.PAGE for _, size, _ in given]
+
+
 def test_a_guest_that_never_started_has_a_snapshot(stage: Callable[..., Any]) -> None:
     """Before its start a guest has empty parts and a root of zeros, and takes them up again."""
     one, other = stage(KEEPER), stage(KEEPER)

@@ -54,12 +54,12 @@ class Mirror:
         self._size, self._globals, self._buffer = instance.size, instance.globals, instance.buffer
         if instance.memory is None:
             return
-        for number, page in instance.memory.differing(self._known, self._pages):
-            self._unhashed.add(number)
-            self._known.add(number)
-            self._pages[number] = page
-            if page == ZERO:
-                del self._pages[number]
+        changed = dict(instance.memory.differing(self._known, self._pages))
+        self._unhashed.update(changed)
+        self._known.update(changed)
+        self._pages.update(changed)
+        for number in [number for number, page in changed.items() if page == ZERO]:
+            del self._pages[number]
 
     def fits(self, instance: Instance) -> bool:
         """Tell whether an instance can go back to the copy: a memory never shrinks."""
@@ -81,7 +81,7 @@ class Mirror:
         if memory is not None:
             memory.grow_to(self._size)
             memory.put_pages([(number, ZERO) for number in self._filled if number not in self._pages])
-            memory.put_pages(self._pages.items())
+            memory.put_fresh_pages(self._pages)
         instance.set_globals(self._globals)
         instance.buffer = self._buffer
 

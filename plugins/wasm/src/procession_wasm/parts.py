@@ -88,11 +88,9 @@ class Tree:
     def put(self, digests: Mapping[int, bytes | None]) -> None:
         """Take over the digests of pages; None is of one of zeros."""
         for depth, level in enumerate(self._levels):
-            for number, digest in digests.items():
-                if digest:
-                    level[number] = digest
-                else:
-                    level.pop(number, None)
+            level.update({number: digest for number, digest in digests.items() if digest})
+            for number in [number for number, digest in digests.items() if not digest]:
+                level.pop(number, None)
             if depth + 1 < len(self._levels):
                 digests = {parent: _node(level, parent) for parent in {number >> 4 for number in digests}}
 

@@ -115,10 +115,10 @@ def groups(sizes: Iterable[tuple[int, int]]) -> list[int]:
 def _change(name: str, part: Part, before: Part | None) -> Change:
     plain = isinstance(part, bytes)
     old = old_cells(before, plain=plain)
-    new = cells_of(part)
-    changed = [number for number, cell in new.items() if old.get(number) is not cell and old.get(number) != cell]
-    pairs = {number: (old.get(number, b""), new[number]) for number in sorted(changed)}
-    return Change(name, plain, pairs, sorted([number for number in old if number not in new]))
+    new, get = cells_of(part), old.get
+    changed = sorted([number for number, cell in new.items() if (was := get(number)) is not cell and was != cell])
+    pairs = {number: (get(number, b""), new[number]) for number in changed}
+    return Change(name, plain, pairs, sorted(old.keys() - new.keys()))
 
 
 def _gaps(numbers: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from kernel.devices import Watcher
 from kernel.yards import PATIENCE, Yard, live, started, until
 from procession import ComputeError, Message, Result, hookimpl
 from procession.errors import CacheError
+from procession.lines import Waiter
 
 
 @pytest.fixture
@@ -102,6 +104,21 @@ def test_what_nobody_uses_is_put_to_rest(yard: Yard) -> None:
     one.schedule({"amount": 1})
     assert 2 == one.now()["total"]
     assert [(one.id, 2)] == yard.steps
+
+
+def test_who_is_answered_finds_the_process_free(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller is told once the process does nothing any more, so that it can be asked at once."""
+    kernel = yard.open()
+    (one,) = yard.spawn(1)
+    tell, states = Waiter.tell, []
+
+    def noted(waiter: Waiter, *told: Any) -> None:
+        states.extend(row["state"] for row in kernel.workers())
+        tell(waiter, *told)
+
+    monkeypatch.setattr(Waiter, "tell", noted)
+    assert 1 == one.now()["total"]
+    assert ["idle"] == states
 
 
 # -- queues

@@ -66,6 +66,21 @@ class Waiter:
         return True
 
 
+class Served(list[tuple[Waiter, Message]]):
+    """Hold who is told which state once this is left: a line that is free by then can be asked at once."""
+
+    def __enter__(self) -> None:
+        """Keep them waiting."""
+
+    def __exit__(self, *raised: object) -> None:
+        """Let them go on."""
+        for waiter, state in self:
+            waiter.tell(state)
+
+
+Step = Callable[[], Served | None]  # something that a line does, with whom it served
+
+
 @attrs.define(eq=False)
 class Task:
     """Hold what else is done with a worker, between two batches: a snapshot, a record to rebuild."""
@@ -110,6 +125,8 @@ class Line:
     @property
     def past(self) -> int | None:
         """Return the lowest slot that somebody waits for and the live state has passed."""
+        if not self.waiting and not self.owed:
+            return None
         owed = (slot for slot, state in self.owed.items() if state is None)
         return min((slot for slot in (*self.waiting, *owed) if slot <= self.worker.at), default=None)
 
@@ -152,9 +169,9 @@ class Line:
         while len(self.owed) > OWED:
             del self.owed[next(iter(self.owed))]
 
-    def served(self, advanced: Advanced) -> list[tuple[Waiter, Message]]:
+    def served(self, advanced: Advanced) -> Served:
         """Return who is to be told which state, after a batch."""
-        ready = []
+        ready = Served()
         for slot, state in advanced.states.items():
             ready += [(waiter, state) for waiter in self.waiting.pop(slot, ())]
             if slot in self.owed:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 
 KEPT = 16  # writes of one kind that are looked at
@@ -14,35 +11,41 @@ SLOW = 0.025  # seconds that half of them may take
 STUCK = 1.0  # seconds after which one counts that is still under way
 
 
+class Write:
+    """Time one write. What it changes is changed at once, so that no lock is needed."""
+
+    __slots__ = ("_taken", "_under_way", "kind")
+
+    def __init__(self, kind: str, taken: deque[float], under_way: dict[Write, float]) -> None:
+        self.kind = kind
+        self._taken = taken
+        self._under_way = under_way
+
+    def __enter__(self) -> None:
+        self._under_way[self] = time.monotonic()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._taken.append(time.monotonic() - self._under_way.pop(self))
+
+
 class Pulse:
     """Time writes by kind, those that are on their way too. Safe to call from many threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._taken: dict[str, deque[float]] = {}
-        self._under_way: dict[object, tuple[str, float]] = {}
+        self._under_way: dict[Write, float] = {}
 
-    @contextmanager
-    def write(self, kind: str) -> Iterator[None]:
-        """Time one write."""
-        mark, begun = object(), time.monotonic()
-        with self._lock:
-            self._under_way[mark] = (kind, begun)
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._under_way[mark]
-                self._taken.setdefault(kind, deque(maxlen=KEPT)).append(time.monotonic() - begun)
+    def write(self, kind: str) -> Write:
+        """Time one write, for as long as this is entered."""
+        return Write(kind, self._taken.setdefault(kind, deque(maxlen=KEPT)), self._under_way)
 
     def seconds(self) -> dict[str, float]:
         """Return the usual seconds of a write by kind; one under way for longer counts for all."""
         now = time.monotonic()
-        with self._lock:
-            usual = {kind: median(taken) for kind, taken in sorted(self._taken.items())}
-            for kind, begun in self._under_way.values():
-                if now - begun > STUCK:
-                    usual[kind] = max(usual.get(kind, 0.0), now - begun)
+        usual = {kind: median(list(taken)) for kind, taken in sorted(self._taken.items()) if taken}
+        for write, begun in list(self._under_way.items()):
+            if now - begun > STUCK:
+                usual[write.kind] = max(usual.get(write.kind, 0.0), now - begun)
         return usual
 
     def slow(self) -> list[str]:

@@ -157,7 +157,7 @@ class Stack:
 
     def size(self) -> int:
         """Return the bytes that the live parts of all stages hold."""
-        return sum(bound.stage.size() for bound in self.stages)
+        return sum(bound.stage.size() for bound in self.stages) if self.live else 0
 
     def close(self) -> None:
         """Close every stage, also after one that could not."""

@@ -62,8 +62,9 @@ class Worker:
 
     def stored(self, slot: int, key: str) -> Message | None:
         """Return what is stored of a slot, where that is the whole or holds a key."""
-        may_be = self._horizon is None or slot <= self._horizon
-        record = read_record(self.services, self.process.id, slot) if may_be else None
+        if self._horizon is not None and slot > self._horizon:
+            return None
+        record = read_record(self.services, self.process.id, slot)
         kept = (*KEPT_ALWAYS, *(self.services.keep or ()))
         return self.state_of(record) if record and (record.complete or key in kept) else None
 

@@ -22,10 +22,12 @@ from functools import partial
 from procession.errors import ProcessionError
 from procession.executors import Services
 from procession.faults import Faults
-from procession.hands import Hands, Job, begin, each
+from procession.hands import Hands, begin, each
 from procession.lines import (
     Line,
     Place,
+    Served,
+    Step,
     Task,
     Waiter,
     behind,
@@ -197,7 +199,7 @@ class Workers:
         line.seated = True
         self._hand(job, line, victim or line)
 
-    def _freed(self, line: Line, *, evicting: bool = True) -> None:
+    def _freed(self, line: Line, *, evicting: bool) -> None:
         """Note that a line does nothing now; let those run who wait for room, then itself if it has more to do."""
         line.place, line.thread, line.used = Place.IDLE, None, time.monotonic()
         line.seated = line.seated and line.worker.is_live
@@ -208,9 +210,8 @@ class Workers:
         for other in (*queued, *([line] if line.has_work else [])):
             other.place = Place.IDLE if other.place is Place.QUEUED else other.place
             self._start(other)
-        too_large = sum(other.size for other in self._lines.values()) > self._settings.live_bytes
-        victim = longest_idle(self._lines.values()) if too_large and evicting else None
-        if victim is not None:
+        too_large = evicting and sum(other.size for other in self._lines.values()) > self._settings.live_bytes
+        if too_large and (victim := longest_idle(self._lines.values())) is not None:
             self._hand(partial(self._rested, victim), victim)
 
     def _hand(self, job: Callable[[], object], *lines: Line) -> None:
@@ -251,17 +252,19 @@ class Workers:
             error = self._rested(victim)
             if error is not None:
                 self._fail(line, worker, error)
-        while (job := self._next(line, worker)) is not None:
+        served = Served()
+        while (step := self._next(line, worker, served)) is not None:
+            served = Served()
             try:
-                job()
+                served = step() or served
                 self._measure(line, worker)
             except BaseException as raised:  # noqa: BLE001 - the boundary of a thread: whoever waits is told
                 self._fail(line, worker, told(raised, line.process, worker.at + 1))
         if line.worker is not worker:
             worker.drop()
 
-    def _next(self, line: Line, worker: Worker) -> Job | None:
-        with self._lock:
+    def _next(self, line: Line, worker: Worker, served: Served) -> Step | None:
+        with served, self._lock:
             if line.worker is not worker:
                 return None
             past = line.past
@@ -277,7 +280,7 @@ class Workers:
                     return partial(self._look_back, line, worker, past)
                 if line.target > worker.at:
                     return partial(self._advance, line, worker)
-            self._freed(line)
+            self._freed(line, evicting=line.size > 0)
             return None
 
     def _measure(self, line: Line, worker: Worker) -> None:
@@ -294,14 +297,13 @@ class Workers:
             error = told(raised, worker.process.id, worker.at)
         task.waiter.tell(None, error)
 
-    def _advance(self, line: Line, worker: Worker) -> None:
-        self._settle(line, worker, worker.advance(line.target, line.wants))
+    def _advance(self, line: Line, worker: Worker) -> Served:
+        return self._settle(line, worker, worker.advance(line.target, line.wants))
 
-    def _look_back(self, line: Line, worker: Worker, slot: int) -> None:
+    def _look_back(self, line: Line, worker: Worker, slot: int) -> Served:
         """Answer those who wait for a past slot from the store, else compute it apart."""
         with self._lock:
-            waiters = list(line.waiting.get(slot, ()))
-            waiters += [Waiter(slot)] if slot in line.owed else []
+            waiters = [*line.waiting.get(slot, ()), *([Waiter(slot)] if slot in line.owed else ())]
         for waiter in waiters:
             found = worker.stored(slot, waiter.key)
             if found is not None:
@@ -309,26 +311,26 @@ class Workers:
                     line.leave(waiter)
                     line.owed.pop(slot, None)
                 waiter.tell(found)
-        if line.wants(slot):
-            self._settle(line, worker, worker.look_back(slot, line.wants))
+        return self._settle(line, worker, worker.look_back(slot, line.wants)) if line.wants(slot) else Served()
 
-    def _settle(self, line: Line, worker: Worker, advanced: Advanced) -> None:
-        """Tell who waited for what is committed now, and for what could not be computed."""
+    def _settle(self, line: Line, worker: Worker, advanced: Advanced) -> Served:
+        """Return who is to be told of what is committed now; tell those who waited for what could not be computed."""
         with self._lock:
             if line.worker is not worker:
-                return
+                return Served()
             served = line.served(advanced)
-        for waiter, state in served:
-            waiter.tell(state)
-        fault = advanced.fault
+        fault, known = advanced.fault, self.faults.of(line.process)
         if fault is not None:
-            self.faults.note(line.process, fault, worker.process.fingerprint)
+            with served:
+                self.faults.note(line.process, fault, worker.process.fingerprint)
             self._fail(line, worker, fault, from_slot=advanced.at + 1)
-            return
-        known = self.faults.of(line.process)
-        if known is not None and advanced.passed(known.slot):
-            self.faults.forget(line.process)
+            return Served()
         line.error = None
+        if known is not None and advanced.passed(known.slot):
+            with served:
+                self.faults.forget(line.process)
+            return Served()
+        return served
 
     def _fail(self, line: Line, worker: Worker, error: ProcessionError, *, from_slot: int = 0) -> None:
         with self._lock:
@@ -371,7 +373,7 @@ class Workers:
         with self._lock:
             if line.worker is worker and line.place is Place.RUNNING:
                 line.worker, line.seated, line.size = self._worker(worker.process, worker.services), False, 0
-                self._freed(line)
+                self._freed(line, evicting=True)
 
     def _wait_until_quiet(self, limit: float) -> None:
         self._quiet.wait_for(lambda: all(line.place is Place.IDLE for line in self._lines.values()), limit)

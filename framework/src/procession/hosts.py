@@ -44,7 +44,7 @@ class Host:
         self._lock = threading.Lock()
         self._schedulers: dict[str, Scheduler] = {}
         self._holders: dict[str, str] = {}  # process -> scheduler device
-        self._checked: set[str] = set()
+        self._checked: dict[str, Scheduler] = {}  # of processes whose schedule was seen to be whole
         self._closed = False
         self.pulse = Pulse()
         self.accept = False
@@ -112,6 +112,8 @@ class Host:
 
     def checked(self, process: str) -> Scheduler:
         """Return the scheduler that holds a process, its schedule checked as ``check`` does."""
+        if (known := self._checked.get(process)) is not None:
+            return known
         scheduler = self.scheduler_of(process)
         self.check(process, scheduler)
         return scheduler
@@ -133,7 +135,7 @@ class Host:
             place = f"{self.site.data}: {error.where}"
             raise ScheduleError(error.what, where=place, remedy=remedy, kind=BROKEN[0], facts=error.facts) from error
         if head is not None:
-            self._checked.add(process)
+            self._checked[process] = scheduler
 
     def blob(self, blob_id: str) -> bytes:
         """Return the bytes of an id; RequestError (kind ``missing-blob``) where they are not here."""
@@ -165,7 +167,7 @@ class Host:
         with self._lock:
             self._closed = True
             closing = [*(scheduler.close for scheduler in self._schedulers.values()), *self._closing]
-            self._schedulers, self._closing = {}, []
+            self._schedulers, self._checked, self._closing = {}, {}, []
         close_all(closing)
 
     def _write_down(self, error: ProcessionError) -> None:

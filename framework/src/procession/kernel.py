@@ -72,6 +72,7 @@ class Kernel:
         self._host = Host(registry, self.settings, data=data, read_only=read_only, clock=clock)
         self._host.accept = accept_fingerprint
         limits = self.settings.workers
+        self._timeout = seconds(limits.timeout)
         self._workers = Workers(limits, Faults(self._host.site.data, limits.faults, read_only=read_only))
         self._resolver = Resolver(self.registry.keys, self._message)
         self.companions = Companions(self.registry)
@@ -311,7 +312,7 @@ class Kernel:
         return compiled, self._host.services(scheduler, definition)
 
     def _deadline(self, timeout: float | None) -> float:
-        return time.monotonic() + (seconds(self.settings.workers.timeout) if timeout is None else timeout)
+        return time.monotonic() + (self._timeout if timeout is None else timeout)
 
     def _blob(self, blob_id: str) -> bytes:
         blob_id = self.aliases.get(blob_id, blob_id)

@@ -102,7 +102,7 @@ class SqliteCache:
             for digest, content in batch.blobs.items():
                 if digest not in small:
                     self._folder.write(digest, content)
-            with writes.transaction():
+            with writes.transaction:
                 writes.put_blobs(small)
                 writes.put_records(batch.records)
             for process in {record.process for record in batch.records}:
@@ -166,7 +166,7 @@ class SqliteCache:
         The blobs that only those used go with them; a kill in between may leave the file of one behind.
         """
         with self._writing() as writes:
-            with writes.transaction():
+            with writes.transaction:
                 count, unused = writes.drop_snapshots(process, max(keep, 0))
                 for digest in unused:
                     writes.remove_blob(digest)
@@ -177,7 +177,7 @@ class SqliteCache:
     @_healing
     def drop(self, process: str, first: int, last: int) -> int:
         """Drop the records of slots first..last, damaged ones too; return how many went. Their blobs stay."""
-        with self._writing() as writes, writes.transaction():
+        with self._writing() as writes, writes.transaction:
             slots = writes.drop_records(process, max(first, 0), min(last, SLOTS - 1))
         self._newest.replaced(process, slots)
         return len(slots)

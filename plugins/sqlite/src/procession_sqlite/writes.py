@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,30 @@ _OLD_POINTS = (
 )
 
 
+class Transaction:
+    """Commit what is written inside at once, or nothing of it."""
+
+    __slots__ = ("_writes",)
+
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._writes.begin()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        """Commit, or leave all as it was."""
+        if kind is None:
+            self._writes.commit()
+        else:
+            self._writes.undo()
+
+
 class Writes:
     """Hold the writing connection, for one thread at a time (``with``).
 
-    Its methods but ``transaction``, ``distrust`` and ``close`` belong inside of a transaction.
+    Its methods but ``distrust`` and ``close`` belong inside of ``transaction``.
     """
 
     def __init__(self, path: Path, *, synchronous: int) -> None:
@@ -51,6 +70,7 @@ class Writes:
         self._keys: dict[str, dict[str | bytes, int]] = {table: {} for table in RECURRING}
         self._standing: set[bytes] = set()  # blobs that were put again and again, and not found damaged since
         self._digests = Tiers("digests")
+        self.transaction = Transaction(self)
 
     def __enter__(self) -> Writes:
         """Keep other threads from writing, to files beside this one too."""
@@ -68,21 +88,29 @@ class Writes:
         finally:
             self._lock.release()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what is written inside at once, or nothing of it."""
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
+    def begin(self) -> None:
+        """Begin a transaction; what another program wrote meanwhile is noticed."""
+        self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._refresh(db.data_version())
-            yield
-            db.execute("COMMIT")
-            self._version = db.data_version()
+            self._refresh(self._db.data_version())
         except BaseException:
-            self._version = -1  # what is held in memory may be of rows that are not there
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            self.undo()
             raise
+
+    def commit(self) -> None:
+        """Commit what was written since, or nothing of it."""
+        try:
+            self._db.execute("COMMIT")
+            self._version = self._db.data_version()
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Leave the file as it was before the transaction."""
+        self._version = -1  # what is held in memory may be of rows that are not there
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""

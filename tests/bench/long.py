@@ -91,14 +91,16 @@ def added(process: Process, last: int) -> float:
     return time.perf_counter() - begun
 
 
-def window(process: Process, slots: int) -> dict[str, float]:
-    """Return what a slot costs over a window, what the disk is owed included."""
-    time.sleep(AT_REST)
+def window(folder: Path, slots: int) -> dict[str, float]:
+    """Return what a slot costs over a window, from a folder that is settled until it is again."""
     settle()
-    before, begun = point(0, 0.0), time.process_time()
-    seconds = added(process, process.head.slot + slots)
-    time.sleep(AT_REST)
-    processor, written = time.process_time() - begun, point(0, 0.0).written - before.written
+    before = point(0, 0.0)
+    with process_in(folder) as process:
+        begun = time.process_time()
+        seconds = added(process, process.head.slot + slots)
+        time.sleep(AT_REST)
+        processor = time.process_time() - begun
+    written = point(0, 0.0).written - before.written
     return {TIME: seconds / slots * 1e6, PROCESSOR: processor / slots * 1e6, BYTES: written / slots}
 
 
@@ -129,13 +131,13 @@ def measured(folder: Path, slots: int, slots_of_window: int, rounds: int) -> Fig
     old = folder / "old"
     with process_in(old, warm=min(WARM, slots)) as process:
         points = grown(process, slots)
-        for number in range(rounds):
-            with process_in(folder / f"young-{number}") as young:
-                added(young, YOUNG)
-                sides = ((YOUNGS, young), (OLDS, process))
-                for end, side in sides if number % 2 == 0 else reversed(sides):
-                    for what, figure in window(side, slots_of_window).items():
-                        figures[_name(what, end)].append(figure)
+    for number in range(rounds):
+        with process_in(folder / f"young-{number}") as young:
+            added(young, YOUNG)
+        sides = ((YOUNGS, folder / f"young-{number}"), (OLDS, old))
+        for end, side in sides if number % 2 == 0 else reversed(sides):
+            for what, figure in window(side, slots_of_window).items():
+                figures[_name(what, end)].append(figure)
     for end, place in ((YOUNGS, points[1]), (OLDS, points[-1])):
         figures[_name(MEMORY, end)].append(place.memory / 1e6)
     columns = zip(*map(attrs.astuple, points), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import lzma
 import struct
 import threading
 import time
@@ -384,6 +385,27 @@ def test_schedule_of_an_earlier_version_is_taken_over(
     assert [2, 1] == [item.slot for item in again]
     assert {row[1:4] for row in known} == {row[1:4] for row in raw.execute("SELECT * FROM known")}
     assert [0, 3, None] == [second.find(PROCESS, submission(number).message_id) for number in (0, 3, 7)]
+
+
+def test_a_schedule_that_version_3_wrote_is_taken_over(open_scheduler: Open, tmp_path: Path) -> None:
+    """A file with both tiers full, as version 3 wrote it, is read as it is, taken over, and goes on where it was."""
+    key = "the only one"  # of the second message of each process (tests/tools/older_folder.py)
+    packed = Path(__file__).with_name("earlier") / "schedule-3.sqlite.xz"
+    (tmp_path / "schedule.sqlite").write_bytes(lzma.decompress(packed.read_bytes()))
+    reader = open_scheduler(read_only=True)
+    logs = {process: reader.read(process, 0, 99) for process in reader.processes()}
+    assert (5, 92) == (len(logs), sum(map(len, logs.values())))
+    writer = open_scheduler()
+    for scheduler in (reader, writer):
+        for process, log in logs.items():
+            firsts = {item.message_id: item.slot for item in reversed(log)}
+            assert firsts == {message_id: scheduler.find(process, message_id) for message_id in firsts}
+            assert scheduler.head(process) == check_chain(scheduler.read(process, 0, 99), None)
+    for process, log in logs.items():
+        again, new = writer.assign(
+            process, [Submission(log[1].message, log[1].message_id, idempotency_key=key), submission(1)]
+        )
+        assert (log[1], len(log)) == (again, new.slot)
 
 
 def make_earlier(db: apsw.Connection, version: int, known: list[tuple[object, ...]]) -> None:

@@ -24,7 +24,7 @@ from procession_scheduler.manifests import Level, Manifest
 from procession_scheduler.names import DamagedIndexError, Entry
 from procession_scheduler.rows import all_rows
 
-PACE = 5, 4  # records that a step takes of each merge, as a fraction of those that are added
+PACE = 9, 8  # records that a step takes of each merge, as a fraction of those that are added
 SCHEMA = (
     "CREATE TABLE chunks (number INTEGER PRIMARY KEY, run INTEGER NOT NULL, first BLOB NOT NULL, until BLOB NOT NULL,"
     " packed BLOB NOT NULL, seal INTEGER NOT NULL, UNIQUE (run, first));"

@@ -67,6 +67,20 @@ def test_every_hook_is_documented() -> None:
     assert hooks == set(re.findall(r"`(procession_\w+)`", (DOCS / "plugins.md").read_text())) - {"procession_till"}
 
 
+def untold_kinds(pages: str) -> set[str]:
+    """Return the kinds of errors that the sources name and no page tells."""
+    sources = [*(ROOT / "framework" / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    named = {kind for file in sources for kind in re.findall(r'\bkind="([a-z-]+)"', file.read_text("utf-8"))}
+    return {kind for kind in named if f"`{kind}`" not in pages}
+
+
+def test_every_kind_of_error_is_told() -> None:
+    """Each kind by which a program can tell errors apart stands on a page."""
+    pages = "".join(page.read_text("utf-8") for page in (*DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md")))
+    assert set() == untold_kinds(pages)
+    assert {"claimed-twice"} == untold_kinds(pages.replace("`claimed-twice`", ""))
+
+
 def test_every_page_is_in_the_index() -> None:
     """The index links every page."""
     index = (DOCS / "index.md").read_text()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, compress, groupby, pairwise
 
 BLOCK = 512
 
@@ -37,9 +37,13 @@ def batches(sizes: Iterable[int]) -> list[slice]:
     return [slice(start, end) for start, end in zip(ends, [*ends[1:], count], strict=True) if start < end]
 
 
-def blocks_of(content: bytes) -> list[bytes]:
-    """Return the blocks of cells, given one after the other."""
-    return [block for (block,) in struct.iter_unpack(_FORMAT, content)]
+def blocks_of(cells: Iterable[bytes]) -> list[bytes]:
+    """Return the blocks of cells that are cut, one after the other."""
+    blocks: list[bytes] = []
+    for size, some in groupby(cells, len):
+        divided = struct.Struct(_FORMAT * (size // BLOCK)).unpack
+        blocks += [block for cell in some for block in divided(cell)]
+    return blocks
 
 
 def places_of(marks: Sequence[int]) -> list[list[int]]:
@@ -48,6 +52,7 @@ def places_of(marks: Sequence[int]) -> list[list[int]]:
     return [places[start : start + _SPAN] for start in range(0, len(places), _SPAN)]
 
 
-def divided(content: bytes, sizes: Iterable[int]) -> list[bytes]:
-    """Return the cells of these sizes that lie one after the other."""
-    return [content[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+def joined(blocks: Sequence[bytes], sizes: Iterable[int]) -> list[bytes]:
+    """Return the cells of these sizes that blocks make."""
+    ends = accumulate([size // BLOCK for size in sizes], initial=0)
+    return [b"".join(blocks[start:end]) for start, end in pairwise(ends)]

@@ -13,7 +13,7 @@ from itertools import accumulate, compress, islice, repeat
 
 from procession.errors import SnapshotError
 from procession.roles import Part
-from procession_zstd.blocks import BLOCK, batches, blocks_of, divided, is_cut, places_of
+from procession_zstd.blocks import BLOCK, batches, blocks_of, is_cut, joined, places_of
 from procession_zstd.cells import Listed, groups, old_cells, part_of, read_list, size_of
 from procession_zstd.frames import expand
 from procession_zstd.headers import Header, PartRow, check_size, damaged
@@ -78,16 +78,16 @@ def _changed(old: Sequence[bytes], sizes: Sequence[int], frames: Sequence[memory
 
 def _patched(cells: Sequence[bytes], marks: bytes, frames: Iterator[memoryview]) -> list[bytes]:
     """Return cells with the blocks of as many frames as their marks ask for."""
-    blocks = blocks_of(b"".join(cells))
+    blocks = blocks_of(cells)
     for places in places_of(marks):
         frame = next(frames, None)
         if frame is None:
             raise damaged("there are not as many frames as the blocks need")
         old = b"".join([blocks[place] for place in places])
         (new,) = expand(frame, [BLOCK * len(places)], old=old)
-        for place, block in zip(places, blocks_of(new), strict=True):
+        for place, block in zip(places, blocks_of([new]), strict=True):
             blocks[place] = block
-    return divided(b"".join(blocks), map(len, cells))
+    return joined(blocks, map(len, cells))
 
 
 def _expanded(old: Sequence[bytes], sizes: Sequence[int], frames: Sequence[memoryview]) -> list[bytes]:

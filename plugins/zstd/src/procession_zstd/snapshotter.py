@@ -98,7 +98,7 @@ class ZstdSnapshotter:
         marks, frames = list[bytes](), list[bytes]()
         cells = list(chosen(pairs, cut))
         for some in batches([len(new) for _, new in cells]):
-            before, after = (blocks_of(b"".join([pair[side] for pair in cells[some]])) for side in (0, 1))
+            before, after = (blocks_of([pair[side] for pair in cells[some]]) for side in (0, 1))
             marks.append(bytes(map(ne, before, after)))
             for places in places_of(marks[-1]):
                 old = b"".join([before[place] for place in places])

@@ -88,6 +88,7 @@ STATUSES: Final[Mapping[type[ProcessionError], Mapping[str, int]]] = {
         "closed": 503,
         "deadline": 503,
         "host-memory": 503,
+        "host-stack": 503,
         "quarantined": 503,
         "stopping": 503,
         "wall-clock": 503,

@@ -69,7 +69,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tests" / "bench"), "--plan", TINY.name, "--json", str(figures)]
     command += ["--only", MEASURED]
     ended = subprocess.run([*command, "--charts", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (0, "") == (ended.returncode, ended.stderr)
+    assert (0, False) == (ended.returncode, "Traceback" in ended.stderr), ended.stderr  # a slow disk may be warned of
     claims = json.loads(figures.read_text("utf-8"))["claims"]
     subjects = {subject.name: subject for group in GROUPS for subject in group.subjects}
     for claim in (claim for group in GROUPS if re.search(MEASURED, group.name) for claim in group.claims):

@@ -24,7 +24,7 @@ from procession.messages import Message
 from procession.process import Compiled
 from procession.pulse import Pulse
 from procession.results import Record, Result
-from procession.roles import Cache, Point, Scheduler, Snapshotter, Stage
+from procession.roles import Cache, Live, Point, Scheduler, Snapshotter, Stage
 from procession.schedules import Assignment, Submission
 
 PAGE_SLOTS = 64  # assignments read at once; a batch may end before, and reads on from there
@@ -194,9 +194,7 @@ def _restore(process: Compiled, services: Services, record: Record, state_of: St
     try:
         point, state = unpacked.result(), state_of(record)
         stage.restore(point.parts, state)
-        live = stage.snapshot() if record.live_root else None
-        if live is not None and live.root != record.live_root:
-            raise CacheError("the snapshot gives another live root than its slot recorded", kind="damaged")
+        _check_root(stage.snapshot() if record.live_root else None, record)
         if foreign:
             services.accepts(process.id, record.slot, "the state that other devices made is taken as it is")
     except BaseException:
@@ -205,6 +203,11 @@ def _restore(process: Compiled, services: Services, record: Record, state_of: St
     if foreign:  # what follows is of today's fingerprint, and leans on nothing of another
         return Executor(process, stage, state, record.slot, accepted=True)
     return Executor(process, stage, state, record.slot, snapshot_at=record.slot, point=point)
+
+
+def _check_root(live: Live | None, record: Record) -> None:
+    if live is not None and live.root != record.live_root:
+        raise CacheError("the snapshot gives another live root than its slot recorded", kind="damaged")
 
 
 def _passed_over(error: Exception, process: Compiled, record: Record) -> ProcessionError:

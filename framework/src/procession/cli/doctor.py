@@ -17,11 +17,9 @@ from procession.cli.mending import DONE, Log, compute_again, mend
 from procession.cli.options import DATA, Command, json_option
 from procession.cli.progress import Progress
 from procession.cli.session import Session
-from procession.cli.stores import Place, beside, opened, put_aside, user_of
-from procession.definitions import load_file
-from procession.errors import ConfigError, Fact, RequestError, ScheduleError
+from procession.cli.stores import Place, beside, chosen, opened, place_of, processes_of, put_aside, user_of
+from procession.errors import Fact, ScheduleError
 from procession.folders import AUDIT, DataFolder
-from procession.settings import HostSettings
 
 
 @attrs.frozen
@@ -53,7 +51,7 @@ def doctor(ctx: click.Context, folder: Path | None, *, only: str | None, repair:
       procession doctor ./data --repair
     """
     session = ctx.ensure_object(Session)
-    place = _place(session, folder or DATA)
+    place = place_of(session, folder or DATA)
     user = user_of(place.path)
     report = (
         repaired(session, place, only, quiet=as_json)
@@ -73,7 +71,7 @@ def examined(session: Session, place: Place, only: str | None, *, is_used: bool)
     found: list[Finding] = []
     counts = Counts()
     with opened(session, place, found=found) as stores:
-        processes = _chosen(_processes(stores, found), only)
+        processes = chosen(processes_of(stores, found), only)
         for device, process in processes:
             found += _findings(stores, device, process, counts)
         known = {*stores.files.values(), stores.cache_file}
@@ -93,38 +91,6 @@ def repaired(session: Session, place: Place, only: str | None, *, quiet: bool) -
     compute_again(session, place, log, before.findings)
     after = examined(session, place, only, is_used=False) if log.done else before
     return attrs.evolve(after, repaired=tuple(log.done))
-
-
-def _place(session: Session, folder: Path) -> Place:
-    if folder.is_dir():
-        return Place(folder, HostSettings())
-    if not folder.is_file():
-        raise ConfigError(["there is no such data folder; name one, or a definition file"], where=str(folder))
-    registry = session.registry()
-    try:
-        settings = load_file(folder, registry).host
-    finally:
-        registry.close()
-    return Place(settings.data, settings, folder)
-
-
-def _processes(stores: Stores, found: list[Finding]) -> list[tuple[str, str]]:
-    listed = []
-    for device, scheduler in stores.schedulers.items():
-        try:
-            listed += [(device, process) for process in scheduler.processes()]
-        except ScheduleError as error:
-            found.append(Finding(error.what, stores.files[device], todo=error.remedy))
-    return listed
-
-
-def _chosen(processes: list[tuple[str, str]], only: str | None) -> list[tuple[str, str]]:
-    chosen = [(device, process) for device, process in processes if process.startswith(only or "")]
-    if only and len(chosen) != 1:
-        text, remedy = f"{len(chosen)} processes begin with {only!r:.60}", "see `procession processes`"
-        kind = "ambiguous" if chosen else "unknown-process"
-        raise RequestError(text, where="--process", remedy=remedy, kind=kind, facts={"process": only})
-    return chosen
 
 
 def _findings(stores: Stores, device: str, process: str, counts: Counts) -> list[Finding]:

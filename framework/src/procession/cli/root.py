@@ -23,6 +23,7 @@ from procession.cli.imports import import_schedule
 from procession.cli.log import log
 from procession.cli.options import AS_JSON, DEBUG, debug_option
 from procession.cli.processes import processes
+from procession.cli.prune import prune
 from procession.cli.replay import replay
 from procession.cli.retry import retry
 from procession.cli.run import run
@@ -41,6 +42,7 @@ COMMANDS = (
     log,
     now,
     processes,
+    prune,
     replay,
     retry,
     run,

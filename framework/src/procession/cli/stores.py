@@ -15,7 +15,8 @@ import attrs
 from procession.cli.examining import Stores
 from procession.cli.findings import Finding, Mend
 from procession.cli.session import Session
-from procession.errors import CacheError, ProcessionError, ScheduleError
+from procession.definitions import load_file
+from procession.errors import CacheError, ConfigError, ProcessionError, RequestError, ScheduleError
 from procession.hosts import host_device
 from procession.registry import Registry
 from procession.roles import Cache, Scheduler, Site, Snapshotter
@@ -32,6 +33,41 @@ class Place:
     path: Path
     settings: HostSettings
     file: Path | None = None
+
+
+def place_of(session: Session, folder: Path) -> Place:
+    """Return a data folder, or that of a definition file. ConfigError where there is none."""
+    if folder.is_dir():
+        return Place(folder, HostSettings())
+    if not folder.is_file():
+        raise ConfigError(["there is no such data folder; name one, or a definition file"], where=str(folder))
+    registry = session.registry()
+    try:
+        settings = load_file(folder, registry).host
+    finally:
+        registry.close()
+    return Place(settings.data, settings, folder)
+
+
+def processes_of(stores: Stores, found: list[Finding]) -> list[tuple[str, str]]:
+    """Return the processes of a folder, each with its scheduler; what cannot be read is found."""
+    listed = []
+    for device, scheduler in stores.schedulers.items():
+        try:
+            listed += [(device, process) for process in scheduler.processes()]
+        except ScheduleError as error:
+            found.append(Finding(error.what, stores.files[device], todo=error.remedy))
+    return listed
+
+
+def chosen(processes: list[tuple[str, str]], only: str | None) -> list[tuple[str, str]]:
+    """Return all processes, or the one whose id begins so. RequestError where that is none, or several."""
+    fitting = [(device, process) for device, process in processes if process.startswith(only or "")]
+    if only and len(fitting) != 1:
+        text, remedy = f"{len(fitting)} processes begin with {only!r:.60}", "see `procession processes`"
+        kind = "ambiguous" if fitting else "unknown-process"
+        raise RequestError(text, where="--process", remedy=remedy, kind=kind, facts={"process": only})
+    return fitting
 
 
 @contextmanager

@@ -25,6 +25,7 @@ STACK = """
   (func (export "stackAlloc") (param $size {p}) (result {p})
     (global.set $stack ({p}.and ({p}.sub (global.get $stack) (local.get $size)) ({p}.const -16)))
     (global.get $stack))"""
+FULL = STACK.replace("50000", "50990")  # there is room for no text
 HANDLE = """(module
   (memory {p} 1)
   (global $heap (mut {p}) ({p}.const 1024))
@@ -98,7 +99,9 @@ def test_a_large_text_goes_to_the_heap(drive: Callable[..., Any]) -> None:
 
 
 LARGE = (
-    handle("i32", ALLOCATOR).replace("i32.const 60000", "i32.const 4194304").replace("(memory i32 1)", "(memory 65)")
+    handle("i32", ALLOCATOR, FULL)
+    .replace("i32.const 60000", "i32.const 4194304")
+    .replace("(memory i32 1)", "(memory 65)")
 )
 LARGEST = 300_000
 
@@ -126,8 +129,25 @@ def test_a_buffer_that_is_forgotten_runs_out(drive: Callable[..., Any], monkeypa
     monkeypatch.setattr(
         Instance, "buffer", property(lambda instance: (0, 0), lambda instance, given: None), raising=False
     )
-    guest = drive(handle("i32", ALLOCATOR))
+    guest = drive(handle("i32", ALLOCATOR, FULL))
     assert "memory-limit" in [getattr(ask(guest, "first", "x" * 100, "y"), "kind", "") for _ in range(700)]
+
+
+def test_a_text_that_fits_is_taken_where_twice_the_buffer_does_not(drive: Callable[..., Any]) -> None:
+    """Where the heap has no room for a buffer of twice the size, one that is large enough serves."""
+    guest = drive(LARGE)
+    for size in (1_500_000, 1_600_000, 10_000, 1_600_000):
+        assert size == len(ask(guest, "first", "x" * size, "y"))
+
+
+def test_a_heap_that_begins_anew_at_each_call_is_asked_each_time(drive: Callable[..., Any]) -> None:
+    """A guest without a stack may take its whole heap back: nothing that it gave is thought to be kept."""
+    taking = """
+      (func (export "echo") (param i32) (result i32)
+        (i32.store (call $malloc (i32.const 16)) (i32.const 0x21212121))
+        (global.set $heap (i32.const 1024)) (local.get 0))"""
+    guest = drive(handle("i32", ALLOCATOR.replace('(export "malloc")', '$malloc (export "malloc")'), taking))
+    assert [b"hello world"] * 3 == [ask(guest, "echo", "hello world") for _ in range(3)]
 
 
 def test_a_restored_guest_has_its_buffer(drive: Callable[..., Any]) -> None:
@@ -172,7 +192,9 @@ def test_the_root_covers_the_buffer(drive: Callable[..., Any]) -> None:
 def test_a_buffer_lies_anywhere(drive: Callable[..., Any]) -> None:
     """Pointers of 32 bits keep their sign where a buffer reaches beyond the lower half of the memory."""
     wat = (
-        handle("i32", ALLOCATOR).replace("(memory i32 1)", "(memory 32770)").replace("i32.const 60000", "i32.const -9")
+        handle("i32", ALLOCATOR, FULL)
+        .replace("(memory i32 1)", "(memory 32770)")
+        .replace("i32.const 60000", "i32.const -9")
     )
     guest = drive(wat.replace("i32.const 1024", "i32.const 0x7fffffe0"), memory_limit=1 << 32)
     assert b"second" == ask(guest, "second", "x" * 70, 7, "second")
@@ -182,8 +204,9 @@ def test_a_buffer_lies_anywhere(drive: Callable[..., Any]) -> None:
 def test_a_buffer_outside_of_the_memory_is_a_trap(drive: Callable[..., Any]) -> None:
     """A guest that gives what it does not have, or a snapshot that says so, is stopped before anything is written."""
     lying = '(func (export "malloc") (param i32) (result i32) (i32.const 65530))'
-    guest = drive(handle("i32", lying).replace("(memory i32 1)", "(memory 1)"))
-    assert "trap" == ask(guest, "first", "a text", "y").kind
+    for stack in ("", FULL):
+        guest = drive(handle("i32", lying, stack).replace("(memory i32 1)", "(memory 1)"))
+        assert "trap" == ask(guest, "first", "a text", "y").kind
     made = drive(LARGE)
     ask(made, "first", "x", "y")
     made.stage.restore({**made.stage.snapshot().parts, "buffer": b"\xff" * 16}, made.state)

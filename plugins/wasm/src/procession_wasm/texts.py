@@ -63,7 +63,8 @@ def call_with_texts(instance: Instance, call: Call, ways: Ways) -> bytes:
 
     They lie in memory from the guest's ``malloc`` and are freed after. A guest that cannot free takes
     them on its stack, where half of what is left of it, or of the least that it is, is enough, and else in one
-    buffer from its ``malloc`` that is used again: it would lose them at every call.
+    buffer from its ``malloc`` that is used again: it would lose them at every call. One without a stack is asked
+    each time: its heap may begin anew at each call.
     """
     texts = [_terminated(text) for text in call.texts]
     frees = ways.allocates and ways.frees
@@ -71,11 +72,11 @@ def call_with_texts(instance: Instance, call: Call, ways: Ways) -> bytes:
         return _on_stack(instance, call, texts, ways.stack)
     if not ways.allocates:
         raise GuestError("refused", "the image exports neither malloc nor a stack that takes the parameters")
-    if not frees:
+    if not frees and ways.stack is not None:
         return _reply(instance, call, _in_buffer(instance, texts, ways.bits))
     addresses = _allocated(instance, MALLOC, texts)
     reply = _reply(instance, call, addresses)
-    for address in addresses:
+    for address in addresses if frees else ():
         instance.call(FREE, address)
     return reply
 
@@ -97,8 +98,9 @@ def _in_buffer(instance: Instance, texts: Sequence[bytes], bits: int) -> list[in
     address, size = instance.buffer
     ends = list(accumulate([len(text) + -len(text) % ALIGNMENT for text in texts]))
     if ends[-1] > size:
-        size = max(ends[-1], 2 * size)
-        address = _given(instance, MALLOC, size) % (1 << bits)
+        (address,) = instance.call(MALLOC, max(ends[-1], 2 * size))
+        size = max(ends[-1], 2 * size) if address else ends[-1]
+        address = (address or _given(instance, MALLOC, size)) % (1 << bits)
         instance.buffer = address, size
     half = 1 << (bits - 1)
     addresses: list[int | float] = []

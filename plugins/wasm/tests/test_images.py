@@ -144,6 +144,13 @@ def test_exceptions_that_are_not_kept_may_carry_references() -> None:
     assert 0 == Images().compiled("an id", wat.encode()).held
 
 
+def test_exceptions_that_others_throw_need_room_where_they_are_kept() -> None:
+    """A module without a tag of its own may keep what an import throws, and then needs as much room."""
+    block = "(block $b (result exnref) (try_table (catch_all_ref $b) (call $f)) (unreachable))"
+    wat = f'(module (import "env" "f" (func $f)) (func (drop {block})))'
+    assert 0 < Images().compiled("an id", wat.encode()).held
+
+
 def test_an_image_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image above the bound is refused before it is looked at."""
     monkeypatch.setattr(images, "MAX_BYTES", 10)

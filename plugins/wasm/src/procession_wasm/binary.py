@@ -111,7 +111,7 @@ def shape_of(content: bytes) -> Shape:
         memories=tuple(_list(found.get(5), _limits)),
         globals=tuple(_list(found.get(6), _global)),
         tags=tags,
-        holds=bool(tags) and holds_exceptions(content),
+        holds=bool(tags or imports) and holds_exceptions(content),
         exports=dict(_list(found.get(7), _export)),
         segments=tuple(_list(found.get(11), _segment)),
         start=Reader(found[8]).unsigned() if 8 in found else None,

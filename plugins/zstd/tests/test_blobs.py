@@ -21,7 +21,7 @@ from procession.testing.fakes import SteppingClock
 from procession_zstd import ZstdOptions, ZstdSnapshotter, reading
 from procession_zstd import snapshotter as snapshotters
 from procession_zstd.headers import MAGIC, SECOND_VERSION, VERSION
-from procession_zstd.trees import MOST_BLOBS, SPAN
+from procession_zstd.trees import MOST_BLOBS, SPAN, Counted
 
 FINGERPRINT = "engine one"
 LIMIT = 1 << 20
@@ -261,6 +261,14 @@ def test_what_comes_and_goes_in_turns_is_written_once(snapshotter: ZstdSnapshott
         before = snapshotter.pack({"memory": held | turns[number % 2]}, FINGERPRINT, before)
         sizes.append(len(before.content))
     assert all(size < PAGE < min(sizes[:2]) for size in sizes[2:])
+
+
+def test_few_points_are_held(snapshotter: ZstdSnapshotter) -> None:
+    """Of those before it a point holds what later ones may lean on, and these hold none."""
+    for point in points(snapshotter, 2 * SPAN):
+        assert isinstance(point, Counted)
+        assert len(point.anchors) <= 8
+        assert not any(earlier.anchors for earlier in point.anchors)
 
 
 def test_after_a_restart_points_go_on(snapshotter: ZstdSnapshotter) -> None:

@@ -64,5 +64,6 @@ def counted(point: Point, number: int, before: Counted | None) -> Counted:
     """Return a point with its number, after one before it."""
     pairs = [(other, (number - other) // 2) for other in (0, 1)]
     kept = {2 * (pair - pair % step) + other for other, pair in pairs for step in (1, RADIX, RADIX**2, SPAN)} - {number}
-    anchors = [earlier for earlier in (before, *before.anchors) if earlier.number in kept] if before else []
+    held = (before, *before.anchors) if before else ()
+    anchors = [attrs.evolve(earlier, anchors=()) for earlier in held if earlier.number in kept]
     return Counted(point.parts, point.content, point.digests, point.sizes, number, tuple(anchors))

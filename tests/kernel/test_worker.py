@@ -16,7 +16,7 @@ import pytest
 from kernel.devices import COUNTING, TAPING, Act, Tape, Watcher, count, kernel_of
 from procession import ComputeError, Factory, Kernel, Message, Process, Result, ScheduleError, hookimpl
 from procession.batches import SLOTS
-from procession.errors import CacheError, SnapshotError
+from procession.errors import CacheError, ProcessionError, RequestError, SnapshotError
 from procession.hands import begin
 from procession.ids import from_id
 from procession.intake import submission_of
@@ -607,6 +607,33 @@ def test_a_stage_is_built_while_its_snapshot_is_unpacked(
     process.schedule({"amount": 1})
     assert 4 == process.now()["total"]
     assert ([beside], [4]) == (waited, one.steps)
+
+
+def test_snapshots_are_unpacked_one_at_a_time(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no stage can be built, an older snapshot is not begun with before the newer one is unpacked."""
+    one = shop(TAPES + EVERY.format(2), kind=Tape)
+    filled(one.open(), 9, amount=1).now()
+    process = one.open()
+    unpack, lock, at_once = MemorySnapshotter.unpack, threading.Lock(), list[bool]()
+
+    def alone(self: MemorySnapshotter, blobs: Sequence[bytes], fingerprint: str) -> Point:
+        at_once.append(not lock.acquire(blocking=False))
+        try:
+            threading.Event().wait(0.05)  # as long as another one needs to begin
+            return unpack(self, blobs, fingerprint)
+        finally:
+            lock.release()
+
+    def missing(tape: Tape, options: object = None, binding: object = None) -> None:
+        raise RequestError("not here", kind="missing-blob")
+
+    monkeypatch.setattr(MemorySnapshotter, "unpack", alone)
+    monkeypatch.setattr(Tape, "__init__", missing)
+    process.schedule({"amount": 1})
+    with pytest.raises(ProcessionError, match="not here"):
+        process.now()
+    assert len(at_once) > 2
+    assert not any(at_once)
 
 
 def test_a_stage_whose_snapshot_does_not_unpack_is_closed(shop: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

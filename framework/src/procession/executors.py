@@ -190,7 +190,11 @@ def _restore(process: Compiled, services: Services, record: Record, state_of: St
         raise SnapshotError("it was made by other devices or other versions of them", kind=FOREIGN)
     blobs = [services.cache.get_blob(each) for each in record.blobs]
     unpacked = beside("procession unpacking", lambda: services.snapshotter.unpack(blobs, record.fingerprint))
-    stage = process.build()
+    try:
+        stage = process.build()
+    except Exception:
+        unpacked.exception()  # else one that fails at once has all snapshots unpacked at the same time
+        raise
     try:
         point, state = unpacked.result(), state_of(record)
         stage.restore(point.parts, state)

@@ -13,7 +13,9 @@ from e2e.doctored import COUNT, EVERY, Place, cache_of, doctor, made
 from e2e.ledgers import messages
 from procession import Kernel
 from procession.cli import cli
-from procession.cli.exits import LOCKED, NOT_FOUND, OK, USAGE
+from procession.cli.exits import HOST, LOCKED, NOT_FOUND, OK, USAGE
+from procession.errors import CacheError
+from procession_sqlite import SqliteCache
 
 MORE = 10
 
@@ -84,6 +86,30 @@ def test_a_folder_that_is_used_is_left_alone(place: Place) -> None:
         found = prune(place.data)
     assert LOCKED == found.exit_code
     assert "another program" in found.stderr
+
+
+def test_a_schedule_that_cannot_be_read_is_told(place: Place) -> None:
+    """Where nothing says which processes there are, nothing is dropped, and that is no success."""
+    schedule = place.data / "schedule.sqlite"
+    schedule.write_bytes(b"no such format at all" + schedule.read_bytes()[21:])
+    found = prune(place.data)
+    assert found.exit_code not in (OK, USAGE)
+    assert "schedule.sqlite" in found.stderr
+
+
+def test_what_was_done_before_a_failure_is_written_down(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the second process cannot be pruned, what was done of the first one stands in the audit."""
+    drop, asked = SqliteCache.prune, list[str]()
+
+    def failing(self: SqliteCache, process: str, keep: int) -> int:
+        asked.append(process)
+        if len(asked) > 1:
+            raise CacheError("the disk is full", kind="disk-full")
+        return drop(self, process, keep)
+
+    monkeypatch.setattr(SqliteCache, "prune", failing)
+    assert HOST == prune(place.data).exit_code
+    assert asked[:1] == [row["process"] for row in place.audit() if row["what"] == "pruned"]
 
 
 @pytest.mark.parametrize(("options", "code"), [(["--keep", "0"], USAGE), (["--process", "nobody"], NOT_FOUND)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +12,7 @@ from procession.cli.findings import Finding
 from procession.cli.options import DATA, Command, json_option
 from procession.cli.session import Session
 from procession.cli.stores import Place, chosen, opened, place_of, processes_of
-from procession.errors import CacheError
+from procession.errors import CacheError, ScheduleError
 from procession.folders import DataFolder
 
 KEPT = 2
@@ -39,11 +39,11 @@ def prune(session: Session, folder: Path | None, *, only: str | None, keep: int,
       procession prune ledger.toml --keep 1
     """
     place = place_of(session, folder or DATA)
+    dropped = dict[str, int]()
     with DataFolder(place.path, read_only=False) as held:
-        processes = _processes(session, place, only)
-        dropped = _pruned(session, place, processes, keep) if processes else {}
-        for process, count in dropped.items():
+        for process, count in _pruned(session, place, _processes(session, place, only), keep):
             held.audit("pruned", process=process, keep=keep, dropped=count)
+            dropped[process] = count
     if as_json:
         screen.document({"dropped": dropped})
         return
@@ -52,16 +52,26 @@ def prune(session: Session, folder: Path | None, *, only: str | None, keep: int,
 
 
 def _processes(session: Session, place: Place, only: str | None) -> list[str]:
-    """Return the processes of a folder, which is not written to."""
+    """Return the processes of a folder, which is not written to. ScheduleError where a schedule cannot be read."""
     found: list[Finding] = []
     with opened(session, place, found=found) as stores:
-        return [process for _, process in chosen(processes_of(stores, found), only)]
+        listed = processes_of(stores, found)
+        unread = [one for one in found if one.file in stores.files.values() and (place.path / one.file).exists()]
+    if unread:
+        raise ScheduleError(
+            unread[0].what, where=unread[0].file, remedy="see `procession doctor`", kind="damaged-schedule"
+        )
+    return [process for _, process in chosen(listed, only)]
 
 
-def _pruned(session: Session, place: Place, processes: Sequence[str], keep: int) -> dict[str, int]:
+def _pruned(session: Session, place: Place, processes: Sequence[str], keep: int) -> Iterator[tuple[str, int]]:
+    """Yield processes and how many snapshots of each went."""
+    if not processes:
+        return
     found: list[Finding] = []
     with opened(session, place, found=found, read_only=False) as stores:
         if stores.cache is None:
             text = "; ".join(finding.what for finding in found) or "it does not open"
             raise CacheError(text, where=stores.cache_file, remedy="see `procession doctor`", kind="damaged")
-        return {process: stores.cache.prune(process, keep) for process in processes}
+        for process in processes:
+            yield process, stores.cache.prune(process, keep)

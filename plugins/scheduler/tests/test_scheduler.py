@@ -8,7 +8,7 @@ import lzma
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -19,8 +19,8 @@ import pytest
 
 from procession.errors import RequestError, ScheduleError
 from procession.messages import Message, encode
-from procession.roles import Site
-from procession.schedules import Clock, Given, Submission, Tick, check_chain
+from procession.roles import Scheduler, Site
+from procession.schedules import Assignment, Clock, Given, Submission, Tick, check_chain
 from procession.testing.fakes import SteppingClock
 from procession.testing.schedulers import OTHER, PROCESS, submission, submissions
 from procession_scheduler import FileScheduler, SchedulerOptions, index
@@ -406,6 +406,35 @@ def test_a_schedule_that_version_3_wrote_is_taken_over(open_scheduler: Open, tmp
             process, [Submission(log[1].message, log[1].message_id, idempotency_key=key), submission(1)]
         )
         assert (log[1], len(log)) == (again, new.slot)
+
+
+def test_a_damaged_page_of_a_version_3_file_costs_its_process_alone(open_scheduler: Open, tmp_path: Path) -> None:
+    """A page that SQLite cannot read keeps no other process from being read and gone on with once it is taken over."""
+    packed = Path(__file__).with_name("earlier") / "schedule-3.sqlite.xz"
+    content = bytearray(lzma.decompress(packed.read_bytes()))
+    file = tmp_path / "schedule.sqlite"
+    file.write_bytes(content)
+    reader = open_scheduler(read_only=True)
+    logs = {process: reader.read(process, 0, 99) for process in reader.processes()}
+    reader.close()
+    page = int.from_bytes(content[16:18])
+    last = next(iter(logs.values()))[-1].message_id.encode()
+    for at in [at for at in range(0, len(content), page) if last in content[at : at + page]]:
+        content[at] = 0x77  # no kind of page
+    file.write_bytes(content)
+    writer = open_scheduler()
+    assert {"damaged-schedule", "goes on"} == {outcome(writer, process, log) for process, log in logs.items()}
+    assert 0 == writer.assign(PROCESS, [submission(1)])[0].slot
+
+
+def outcome(scheduler: Scheduler, process: str, log: Sequence[Assignment]) -> str:
+    """Return how a schedule is found, and another message taken up."""
+    try:
+        assert log == scheduler.read(process, 0, 99)
+        assert len(log) == scheduler.assign(process, [submission(1)])[0].slot
+    except ScheduleError as error:
+        return error.kind
+    return "goes on"
 
 
 def make_earlier(db: apsw.Connection, version: int, known: list[tuple[object, ...]]) -> None:

@@ -136,6 +136,15 @@ def take_over(db: apsw.Connection, version: int) -> None:
     except (ScheduleError, DamagedIndexError) as error:  # told again to those who need a name, and to nobody else
         log.warning("%s", error)
         facts.say_number(db, NOTED, least)
+    except apsw.CorruptError as error:  # a page of some process's: the others need not suffer it
+        if version < 3:
+            raise
+        log.warning("the index of names cannot be made anew: %s", error)
+        db.execute("ROLLBACK")  # nothing more can be written in such a transaction
+        db.execute("BEGIN IMMEDIATE")
+        _drop(db)
+        db.execute(runs.SCHEMA + facts.SCHEMA)
+        facts.say_number(db, NOTED, least)
 
 
 def rebuild(db: apsw.Connection, least: int) -> None:

@@ -427,6 +427,25 @@ def test_a_damaged_page_of_a_version_3_file_costs_its_process_alone(open_schedul
     assert 0 == writer.assign(PROCESS, [submission(1)])[0].slot
 
 
+def test_damage_of_a_name_refuses_those_who_need_one_alone(
+    open_scheduler: Open, raw: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many messages come, those without a name go on where the index cannot be made anew; others are told."""
+    monkeypatch.setattr(index, "BEHIND", 20)
+    first = open_scheduler()
+    first.assign(PROCESS, [submission(number, key=f"k{number}") for number in range(9)])
+    first.close()
+    raw.execute("UPDATE known SET name = zeroblob(16) WHERE number = 5")
+    scheduler = open_scheduler()
+    for number in range(9, 60):
+        assert number == scheduler.assign(PROCESS, [submission(number)])[0].slot
+        if number % 20 == 0:
+            with pytest.raises(ScheduleError, match="number 5"):
+                scheduler.assign(PROCESS, [submission(3, key="k3")])
+    assert 0 == scheduler.assign(OTHER, [submission(1)])[0].slot
+    assert 40 == scheduler.find(PROCESS, submission(40).message_id)
+
+
 def outcome(scheduler: Scheduler, process: str, log: Sequence[Assignment]) -> str:
     """Return how a schedule is found, and another message taken up."""
     try:

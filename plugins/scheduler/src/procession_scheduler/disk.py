@@ -11,7 +11,7 @@ import apsw
 from procession.errors import ScheduleError
 from procession.schedules import Assignment
 from procession_scheduler import index, known
-from procession_scheduler.files import naming, open_writing, translated
+from procession_scheduler.files import DAMAGED, naming, open_writing, translated
 from procession_scheduler.index import Index
 from procession_scheduler.names import Entry
 from procession_scheduler.plans import Commit
@@ -123,14 +123,20 @@ class Disk:
                 self._db.execute("ROLLBACK")
 
     def rebuild_index(self) -> None:
-        """Make the index anew from what it indexes. ScheduleError where that is damaged too."""
+        """Make the index anew from what it indexes. ScheduleError where that is damaged too, which is tried once."""
         self.undo()
+        if self._index.lost is not None:
+            raise self._index.lost.with_traceback(None)
         self.writing = True
-        with translated(self._path, self._db):
-            least = known.count(self._db)
-            self._db.execute("BEGIN IMMEDIATE")
-            index.rebuild(self._db, least)
-            self._db.execute("COMMIT")
+        try:
+            with translated(self._path, self._db):
+                least = known.count(self._db)
+                self._db.execute("BEGIN IMMEDIATE")
+                index.rebuild(self._db, least)
+                self._db.execute("COMMIT")
+        except ScheduleError as error:
+            self._index.lost = error if error.kind == DAMAGED else None
+            raise
         self.writing = False
 
     # -- between commits

@@ -8,7 +8,8 @@ Rules
   slot its messages are in the runs, and the few behind are read.
 * What a process says of that counts the runs there were, and no process knows of more than the manifest: so an
   older manifest is noticed as such.
-* Whatever is damaged of it is noticed before a name is said to be new, and the index is then made anew.
+* Whatever is damaged of it is noticed before a name is said to be new, and the index is then made anew. Where it
+  cannot be, nothing is added to it, and who brings no name that is asked for goes on.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Index:
         self._manifest: Manifest | None = None  # None until it is read
         self._recent: dict[bytes, Entry] | None = None  # noted and not in the runs; None until it is read
         self._behind = 0
+        self.lost: ScheduleError | None = None  # why it cannot be made anew, once that was tried
 
     def refresh(self, db: apsw.Connection) -> None:
         """Learn anew what the file holds; another program, or nobody, may have written it."""
@@ -85,7 +87,7 @@ class Index:
                 known.note(db, [(name, entry.place, entry.content) for name, entry in names.items()])
                 recent |= names
         self._behind += messages
-        if self._behind + len(self._recent or ()) > BEHIND:
+        if self._behind + len(self._recent or ()) > BEHIND and self.lost is None:
             with watched():
                 self._catch_up(db)
 

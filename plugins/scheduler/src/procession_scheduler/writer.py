@@ -169,11 +169,21 @@ class Writer:
             _log.warning("%s: the index of names is damaged, and is made anew: %s", self._path, error)
         try:
             self._disk.rebuild_index()
+        except ScheduleError as error:
+            if not _is_damage(error):
+                raise
+            return self._nameless(calls, error)
+        return self._nameless(calls)
+
+    def _nameless(self, calls: Sequence[Call], lost: ScheduleError | None = None) -> list[Answer]:
+        """Commit calls once more; those that ask for a name of an index that is lost are refused."""
+        try:
+            self._disk.undo()
             return self._committed(calls)
         except DamagedIndexError as error:
             remedy = "restore the schedule file from a copy; it cannot be recomputed"
             what = f"damaged beyond what can be made anew: {error}"
-            raise ScheduleError(what, where=str(self._path), remedy=remedy, kind=DAMAGED) from error
+            raise lost or ScheduleError(what, where=str(self._path), remedy=remedy, kind=DAMAGED) from error
 
     def _committed(self, calls: Sequence[Call]) -> list[Answer]:
         self._disk.begin()

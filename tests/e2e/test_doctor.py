@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,7 +21,6 @@ from e2e.doctored import (
     change,
     database,
     doctor,
-    made,
     record_of,
     statement,
 )
@@ -39,18 +37,6 @@ from procession_sqlite import SqliteCache
 
 Damage = Callable[[Place], None]
 CACHE, SCHEDULE = "cache.sqlite", "schedule.sqlite"
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a whole folder."""
-    return made(tmp_path_factory.mktemp("kept"))
-
-
-@pytest.fixture
-def place(kept: Place, tmp_path: Path) -> Place:
-    """Return a copy of it."""
-    return kept.copied(tmp_path / "copy")
 
 
 def lose_part(place: Place) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from e2e.doctored import COUNT, EVERY, Place, cache_of, doctor, made
+from e2e.doctored import COUNT, EVERY, Place, cache_of, doctor
 from e2e.ledgers import messages
 from procession import Kernel
 from procession.cli import cli
@@ -18,18 +18,6 @@ from procession.errors import CacheError
 from procession_sqlite import SqliteCache
 
 MORE = 10
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a whole folder."""
-    return made(tmp_path_factory.mktemp("kept"))
-
-
-@pytest.fixture
-def place(kept: Place, tmp_path: Path) -> Place:
-    """Return a copy of it."""
-    return kept.copied(tmp_path / "copy")
 
 
 def prune(folder: Path, *options: str) -> Result:

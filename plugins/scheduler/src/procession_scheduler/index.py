@@ -144,15 +144,13 @@ def take_over(db: apsw.Connection, version: int) -> None:
         log.warning("the index of names cannot be made anew: %s", error)
         db.execute("ROLLBACK")  # nothing more can be written in such a transaction
         db.execute("BEGIN IMMEDIATE")
-        _drop(db)
-        db.execute(runs.SCHEMA + facts.SCHEMA)
+        _empty(db)
         facts.say_number(db, NOTED, least)
 
 
 def rebuild(db: apsw.Connection, least: int) -> None:
     """Make the index anew inside a transaction. ScheduleError where one of so many names has gone too."""
-    _drop(db)
-    db.execute(runs.SCHEMA + facts.SCHEMA)
+    _empty(db)
     manifest, records = Manifest(), chain(_of_messages(db), _of_known(db, least))
     while batch := list(islice(records, known.BATCH)):
         manifest = runs.add(db, manifest, batch)
@@ -201,11 +199,12 @@ def _write(db: apsw.Connection, manifest: Manifest, marked: Iterable[tuple[int, 
     db.executemany(_MARK, [(last, _mark(key, process, last, manifest.given), key) for key, process, last in marked])
 
 
-def _drop(db: apsw.Connection) -> None:
-    """Forget the tables of the index; their pages, which may be anything, are left where they are."""
+def _empty(db: apsw.Connection) -> None:
+    """Begin the tables of the index anew; the pages of the old ones, which may be anything, are left where they are."""
     db.pragma("writable_schema", 1)
     db.execute(_FORGET)
     db.pragma("writable_schema", "RESET")
+    db.execute(runs.SCHEMA + facts.SCHEMA)
 
 
 def _of_messages(db: apsw.Connection) -> Iterator[bytes]:
